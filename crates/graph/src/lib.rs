@@ -1,0 +1,1 @@
+//! The model as data: graph, typed values, operators, shape inference.

@@ -1,0 +1,1 @@
+//! Arithmetic on slices: float and integer kernels, one file an instruction set.

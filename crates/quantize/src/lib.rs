@@ -1,0 +1,1 @@
+//! Calibration and the passes that give a graph narrower types.
