@@ -1,0 +1,103 @@
+//! Integers that may be known only as an expression, for shape arithmetic.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Dim;
+
+/// An element of an integer tensor during shape inference: a number, or an expression by its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SymInt {
+    /// A number.
+    Known(i64),
+    /// An expression over symbolic dimensions.
+    Expr(Arc<str>),
+}
+
+impl SymInt {
+    /// The number, if known.
+    pub fn known(&self) -> Option<i64> {
+        match self {
+            SymInt::Known(n) => Some(*n),
+            SymInt::Expr(_) => None,
+        }
+    }
+
+    /// `self + other`.
+    pub fn add(&self, other: &Self) -> Self {
+        self.combine(other, '+', i64::checked_add)
+    }
+
+    /// `self − other`.
+    pub fn sub(&self, other: &Self) -> Self {
+        self.combine(other, '-', i64::checked_sub)
+    }
+
+    /// `self × other`.
+    pub fn mul(&self, other: &Self) -> Self {
+        self.combine(other, '*', i64::checked_mul)
+    }
+
+    /// `self ÷ other`, towards zero as integer division in ONNX.
+    pub fn div(&self, other: &Self) -> Self {
+        self.combine(other, '/', i64::checked_div)
+    }
+
+    fn combine(&self, other: &Self, sign: char, f: fn(i64, i64) -> Option<i64>) -> Self {
+        use SymInt::Known;
+        match (self, other) {
+            (Known(a), Known(b)) => {
+                if let Some(n) = f(*a, *b) {
+                    return Known(n);
+                }
+            }
+            (a, Known(0)) if matches!(sign, '+' | '-') => return a.clone(),
+            (Known(0), b) if sign == '+' => return b.clone(),
+            (a, Known(1)) if matches!(sign, '*' | '/') => return a.clone(),
+            (Known(1), b) if sign == '*' => return b.clone(),
+            (_, Known(0)) | (Known(0), _) if sign == '*' => return Known(0),
+            (a, b) if sign == '-' && a == b => return Known(0),
+            (a, b) if sign == '/' && a == b => return Known(1),
+            _ => {}
+        }
+        SymInt::Expr(Arc::from(format!("({self}{sign}{other})")))
+    }
+
+    /// The value as a dimension; `None` if it is a negative number.
+    pub fn to_dim(&self) -> Option<Dim> {
+        match self {
+            SymInt::Known(n) => usize::try_from(*n).ok().map(Dim::Fixed),
+            SymInt::Expr(e) => Some(Dim::Symbol(e.clone())),
+        }
+    }
+}
+
+impl From<i64> for SymInt {
+    fn from(n: i64) -> Self {
+        SymInt::Known(n)
+    }
+}
+
+impl From<&Dim> for SymInt {
+    fn from(d: &Dim) -> Self {
+        match d {
+            // Dimensions come from allocatable sizes, so the conversion does not lose anything.
+            Dim::Fixed(n) => SymInt::Known(i64::try_from(*n).unwrap_or(i64::MAX)),
+            Dim::Symbol(s) => SymInt::Expr(s.clone()),
+        }
+    }
+}
+
+impl fmt::Display for SymInt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SymInt::Known(n) => write!(f, "{n}"),
+            SymInt::Expr(e) => f.write_str(e),
+        }
+    }
+}
+
+/// The product of dimensions as one expression.
+pub(crate) fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> SymInt {
+    dims.into_iter().fold(SymInt::Known(1), |n, d| n.mul(&SymInt::from(d)))
+}
