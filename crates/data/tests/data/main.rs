@@ -1,0 +1,6 @@
+//! Opening and streaming data of every kind from files.
+
+mod arrays;
+mod common;
+mod images;
+mod shared;
