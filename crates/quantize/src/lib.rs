@@ -1,1 +1,36 @@
-//! Calibration and the passes that give a graph narrower types.
+//! Post-training quantization: calibration, and the passes that give a graph narrower types.
+//!
+//! The way through: [`calibrate`] runs a simplified float graph over samples and gathers
+//! statistics of every edge; [`Ranges`] are chosen from them by a [`Calibration`] method;
+//! [`quantize`] rewrites the graph as a [`Recipe`] says. Each step is a function from graphs and
+//! statistics to graphs.
+
+mod analysis;
+mod calibrate;
+mod domain;
+mod dynamic;
+mod error;
+mod float16;
+mod histogram;
+mod int8;
+mod lower;
+mod params;
+mod plan;
+mod range;
+mod recipe;
+mod tables;
+mod weights;
+
+pub use analysis::{Comparison, LayerError, adapt_inputs, compare};
+pub use calibrate::{Calibrator, Statistics};
+pub use domain::{Constraint, constraint};
+pub use dynamic::quantize_dynamic;
+pub use error::{Error, Result};
+pub use float16::{Float16, quantize_float16};
+pub use histogram::{BINS, Histogram, NotANumber};
+pub use int8::quantize_int8;
+pub use lower::lower;
+pub use params::{ActivationParams, activation_params};
+pub use range::{Calibration, Ranges};
+pub use recipe::{Format, IoType, Mode, Recipe};
+pub use weights::{WeightScales, check_weights, quantize_weights};

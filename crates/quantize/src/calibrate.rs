@@ -1,0 +1,80 @@
+//! One streaming pass over samples: statistics of every float edge, in bounded memory.
+
+use std::collections::BTreeMap;
+
+use fewbits_engine::{Engine, Options, TensorView};
+use fewbits_graph::{DType, Graph, Tensor, ValueId};
+
+use crate::{Calibration, Error, Histogram, Ranges, Result};
+
+/// What was observed: a histogram for every float value of the graph that holds data.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// Histograms by value of the calibrated graph.
+    pub histograms: BTreeMap<ValueId, Histogram>,
+    /// Number of samples.
+    pub samples: usize,
+}
+
+impl Statistics {
+    /// The range of every observed value, as `method` chooses it; values that were infinite on some
+    /// sample (attention masks) have none.
+    pub fn ranges(&self, method: Calibration) -> Ranges {
+        let bounded = self.histograms.iter().filter(|(_, h)| !h.is_unbounded() && !h.is_empty());
+        bounded.map(|(&id, h)| (id, method.range(h))).collect()
+    }
+}
+
+/// Runs a float graph over samples and observes its edges.
+pub struct Calibrator<'a> {
+    graph: &'a Graph,
+    engine: Engine,
+    statistics: Statistics,
+}
+
+impl<'a> Calibrator<'a> {
+    /// Prepares `graph` (simplified, float) to be run on `threads` threads (0: all cores).
+    ///
+    /// # Errors
+    /// If the engine cannot run the graph.
+    pub fn new(graph: &'a Graph, threads: usize) -> Result<Self> {
+        let engine = Engine::compile(graph, &Options { threads, ..Options::default() })?;
+        Ok(Calibrator { graph, engine, statistics: Statistics::default() })
+    }
+
+    /// Observes one sample: a tensor for each public input.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the graph, or an activation becomes NaN.
+    pub fn add(&mut self, inputs: &[Tensor]) -> Result<()> {
+        let sample = self.statistics.samples;
+        let histograms = &mut self.statistics.histograms;
+        let mut bad: Option<ValueId> = None;
+        let mut observe = |id: ValueId, view: &TensorView<'_>| {
+            if view.dtype != DType::F32 || bad.is_some() {
+                return;
+            }
+            let Some(data) = view.as_slice::<f32>() else { return };
+            if histograms.entry(id).or_default().add(data).is_err() {
+                bad = Some(id);
+            }
+        };
+        self.engine.run_observed(inputs, &mut observe)?;
+        if let Some(id) = bad {
+            return Err(Error::BadActivation { value: self.graph.value(id).name.clone(), sample });
+        }
+        self.statistics.samples += 1;
+        Ok(())
+    }
+
+    /// What was observed.
+    ///
+    /// # Errors
+    /// [`Error::NoSamples`] if nothing was added.
+    pub fn finish(self) -> Result<Statistics> {
+        if self.statistics.samples == 0 {
+            return Err(Error::NoSamples);
+        }
+        Ok(self.statistics)
+    }
+}
