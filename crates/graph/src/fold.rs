@@ -1,8 +1,8 @@
 //! Shape arithmetic: what is known of small integer tensors before anything runs.
 
 use crate::infer::{Ctx, TensorType};
-use crate::ops::{BinaryKind, CompareKind, slice_indices};
-use crate::{DType, Op, SymInt};
+use crate::ops::{BinaryKind, CompareKind};
+use crate::{DType, Op, SymInt, fold_movement};
 
 /// Longest integer tensor that is followed.
 const LONGEST: usize = 64;
@@ -25,7 +25,8 @@ pub(crate) fn known_integers(op: &Op, ctx: &Ctx<'_>, out: &TensorType) -> Option
             parts?.concat()
         }
         Op::Gather(op) if op.axis == 0 && ctx.optional(0)?.shape.rank() == 1 => gather(ints(0)?, ints(1)?)?,
-        Op::Slice(_) if ctx.optional(0)?.shape.rank() == 1 => slice(ctx)?,
+        Op::Slice(_) => fold_movement::slice(ctx)?,
+        Op::Transpose(op) => fold_movement::transpose(ctx, &op.perm)?,
         Op::Binary(op) => binary(op.kind, ints(0)?, ints(1)?, count)?,
         Op::Compare(op) => compare(op.kind, ints(0)?, ints(1)?, count)?,
         Op::Where(_) => select(ints(0)?, ints(1)?, ints(2)?, count)?,
@@ -44,14 +45,6 @@ fn gather(x: &[SymInt], indices: &[SymInt]) -> Option<Vec<SymInt>> {
         x.get(usize::try_from(if i < 0 { i + n } else { i }).ok()?).cloned()
     };
     indices.iter().map(at).collect()
-}
-
-fn slice(ctx: &Ctx<'_>) -> Option<Vec<SymInt>> {
-    let one = |i: usize| ctx.optional(i)?.ints?.first()?.known();
-    let (x, step) = (ctx.optional(0)?.ints?, one(4)?);
-    let (first, count) = slice_indices(x.len(), one(1)?, one(2)?, step);
-    let first = i64::try_from(first).ok()?;
-    (0..i64::try_from(count).ok()?).map(|i| x.get(usize::try_from(first + i * step).ok()?).cloned()).collect()
 }
 
 /// Element `i` of a vector that broadcasts as a scalar where it has one element.

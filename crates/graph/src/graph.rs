@@ -290,6 +290,16 @@ impl Graph {
     /// # Errors
     /// The first node that does not fit its inputs.
     pub fn infer(&mut self) -> Result<()> {
+        self.infer_integers().map(|_| ())
+    }
+
+    /// As [`Graph::infer`], and returns for each value the elements that follow from constants and
+    /// shapes alone: `Some` for small integer tensors whose every element is a number or an
+    /// expression over symbolic dimensions.
+    ///
+    /// # Errors
+    /// As [`Graph::infer`].
+    pub fn infer_integers(&mut self) -> Result<Vec<Option<Vec<SymInt>>>> {
         let mut ints: Vec<Option<Vec<SymInt>>> = self.values.iter().map(constant_integers).collect();
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
@@ -320,7 +330,7 @@ impl Graph {
                 ints[first.0] = known;
             }
         }
-        Ok(())
+        Ok(ints)
     }
 
     /// Checks what every later stage relies on: each value is provided before it is read and by

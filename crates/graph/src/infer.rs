@@ -162,7 +162,7 @@ pub(crate) fn window_dim(
             Some(Dim::Fixed(padded.checked_sub(extent)? / stride.max(1) + 1))
         }
         Dim::Symbol(_) => {
-            let slack = i64::try_from(pads.0 + pads.1).ok()? - i64::try_from(extent).ok()?;
+            let slack = i64::try_from(pads.0.checked_add(pads.1)?).ok()? - i64::try_from(extent).ok()?;
             let stride = i64::try_from(stride).ok()?;
             let steps = SymInt::from(size).add(&SymInt::Known(slack)).div(&SymInt::Known(stride));
             steps.add(&SymInt::Known(1)).to_dim()

@@ -111,7 +111,7 @@ impl Op {
             Op::Concat(op) => op.infer(ctx),
             Op::Split(op) => op.infer(ctx),
             Op::Slice(op) => op.infer(ctx),
-            Op::Gather(op) => op.infer(ctx),
+            Op::Gather(op) => op.infer(ctx, declared),
             Op::GatherElements(op) => op.infer(ctx),
             Op::GatherNd(op) => op.infer(ctx),
             Op::ScatterNd(op) => op.infer(ctx),

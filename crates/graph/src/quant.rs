@@ -101,3 +101,51 @@ impl Quantization {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(q: &Quantization, dtype: DType, dims: &[usize]) -> String {
+        q.check(dtype, &Shape::fixed(dims)).expect_err("the parameters are wrong")
+    }
+
+    #[test]
+    fn good_parameters_pass() {
+        let shape = Shape::fixed(&[3, 8]);
+        assert_eq!(Quantization::per_tensor(0.5, -128).check(DType::I8, &shape), Ok(()));
+        assert_eq!(Quantization::per_channel(0, vec![0.5; 3]).check(DType::I8, &shape), Ok(()));
+        let blocked = |n| Quantization {
+            granularity: Granularity::Blocked { axis: 1, size: 3 },
+            scales: vec![1.0; n],
+            zero_points: vec![0; n],
+        };
+        // 8 columns in blocks of 3 are 3 blocks in each of 3 rows.
+        assert_eq!(blocked(9).check(DType::I4, &shape), Ok(()));
+        assert!(blocked(8).check(DType::I4, &shape).is_err());
+    }
+
+    #[test]
+    fn bad_parameters_are_named() {
+        let q = Quantization::per_tensor(0.5, 0);
+        assert!(error(&q, DType::F32, &[2]).contains("float32"));
+        assert!(error(&Quantization::per_tensor(0.5, 128), DType::I8, &[2]).contains("zero point 128"));
+        assert!(error(&Quantization::per_tensor(0.5, -1), DType::U8, &[2]).contains("zero point -1"));
+        for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(error(&Quantization::per_tensor(scale, 0), DType::I8, &[2]).contains("scale"));
+        }
+        assert!(error(&Quantization::per_channel(0, vec![1.0; 2]), DType::I8, &[3]).contains("asks for 3"));
+        assert!(error(&Quantization::per_channel(1, vec![1.0; 2]), DType::I8, &[2]).contains("axis 1"));
+        let uneven = Quantization { zero_points: vec![0, 0], ..q.clone() };
+        assert!(error(&uneven, DType::I8, &[2]).contains("2 zero points"));
+        let no_blocks = Quantization { granularity: Granularity::Blocked { axis: 0, size: 0 }, ..q };
+        assert!(error(&no_blocks, DType::I8, &[2]).contains("blocks of 0"));
+    }
+
+    #[test]
+    fn one_scale_is_per_tensor_only_if_it_says_so() {
+        assert_eq!(Quantization::per_tensor(0.5, 3).as_per_tensor(), Some((0.5, 3)));
+        assert_eq!(Quantization::per_channel(0, vec![0.5]).as_per_tensor(), None);
+        assert!(!Quantization::per_tensor(0.5, 3).is_symmetric());
+    }
+}

@@ -101,3 +101,53 @@ impl fmt::Display for SymInt {
 pub(crate) fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> SymInt {
     dims.into_iter().fold(SymInt::Known(1), |n, d| n.mul(&SymInt::from(d)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn n(text: &str) -> SymInt {
+        SymInt::from(&Dim::symbol(text))
+    }
+
+    #[test]
+    fn neutral_numbers_leave_the_symbol() {
+        let s = n("S");
+        for same in [s.add(&0.into()), s.sub(&0.into()), s.mul(&1.into()), s.div(&1.into()), SymInt::from(0).add(&s)] {
+            assert_eq!(same, s);
+        }
+        assert_eq!(SymInt::from(1).mul(&s), s);
+        assert_eq!(s.mul(&0.into()), SymInt::Known(0));
+        assert_eq!(s.sub(&s), SymInt::Known(0));
+        assert_eq!(s.div(&s), SymInt::Known(1));
+    }
+
+    #[test]
+    fn expressions_are_their_text() {
+        assert_eq!(n("N").mul(&12.into()).to_string(), "(N*12)");
+        assert_eq!(n("H").add(&(-3).into()).div(&2.into()).to_dim(), Some(Dim::symbol("((H+-3)/2)")));
+        // Subtraction does not commute: 0 − S is not S.
+        assert_eq!(SymInt::from(0).sub(&n("S")).to_string(), "(0-S)");
+        assert_eq!(SymInt::from(-1).to_dim(), None);
+    }
+
+    #[test]
+    fn overflow_and_division_by_zero_stay_expressions() {
+        assert_eq!(SymInt::from(i64::MAX).add(&1.into()).known(), None);
+        assert_eq!(SymInt::from(i64::MIN).div(&(-1).into()).known(), None);
+        assert_eq!(SymInt::from(0).div(&0.into()).known(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_compute_as_numbers(a in -1_000_000i64..1_000_000, b in -1_000_000i64..1_000_000) {
+            let (x, y) = (SymInt::from(a), SymInt::from(b));
+            prop_assert_eq!(x.add(&y).known(), Some(a + b));
+            prop_assert_eq!(x.sub(&y).known(), Some(a - b));
+            prop_assert_eq!(x.mul(&y).known(), Some(a * b));
+            prop_assert_eq!(x.div(&y).known(), a.checked_div(b));
+        }
+    }
+}

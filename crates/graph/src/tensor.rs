@@ -231,3 +231,77 @@ impl fmt::Debug for Tensor {
         write!(f, "Tensor({} {:?}, {} bytes)", self.dtype, self.shape, self.bytes.len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn bytes_must_fill_the_shape() {
+        let bytes = || TensorBytes::from(vec![0u8; 12]);
+        assert!(Tensor::from_bytes(DType::F32, vec![3], bytes()).is_some());
+        assert!(Tensor::from_bytes(DType::F32, vec![2], bytes()).is_none());
+        assert!(Tensor::from_bytes(DType::F32, vec![usize::MAX, 2], bytes()).is_none());
+        // 23 packed 4-bit elements take 12 bytes.
+        assert!(Tensor::from_bytes(DType::I4, vec![23], bytes()).is_some());
+        let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![0u8; 4]);
+        assert!(TensorBytes::shared(owner.clone(), 2, 2).is_some());
+        assert!(TensorBytes::shared(owner.clone(), 2, 3).is_none());
+        assert!(TensorBytes::shared(owner, usize::MAX, 2).is_none());
+    }
+
+    #[test]
+    fn unaligned_bytes_are_copied_not_refused() {
+        let mut bytes = vec![0u8];
+        bytes.extend([1.5f32, -2.0].iter().flat_map(|n| n.to_le_bytes()));
+        let shared = TensorBytes::shared(Arc::new(bytes), 1, 8).unwrap();
+        let t = Tensor::from_bytes(DType::F32, vec![2], shared).unwrap();
+        assert_eq!(t.as_slice::<f32>().unwrap().as_ref(), [1.5, -2.0]);
+        assert!(t.as_slice::<i32>().is_none());
+    }
+
+    #[test]
+    fn nibbles_unpack_low_first_with_their_sign() {
+        let t = Tensor::from_bytes(DType::I4, vec![3], TensorBytes::from(vec![0x8f, 0xf7])).unwrap();
+        assert_eq!(t.to_i64(), Some(vec![-1, -8, 7]));
+        assert_eq!(t.to_f32(), [-1.0, -8.0, 7.0]);
+        assert!(t.transposed(&[0]).is_none());
+    }
+
+    #[test]
+    fn bad_permutations_are_refused() {
+        let t = Tensor::new(vec![2, 3], vec![0i8; 6]);
+        for perm in [&[0][..], &[0, 0], &[0, 2], &[0, 1, 2]] {
+            assert!(t.transposed(perm).is_none(), "{perm:?}");
+        }
+        assert!(t.reshaped(vec![7]).is_none());
+        assert!(t.reshaped(vec![usize::MAX, 2]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn transposing_moves_each_element_to_its_place(
+            dims in proptest::array::uniform3(0usize..5),
+            perm in Just([0usize, 1, 2]).prop_shuffle(),
+        ) {
+            let count = dims.iter().product::<usize>();
+            let t = Tensor::new(dims.to_vec(), (0..count as i32).collect());
+            let moved = t.transposed(&perm).unwrap();
+            let out: Vec<i32> = moved.as_slice::<i32>().unwrap().into_owned();
+            let shape = perm.map(|p| dims[p]);
+            prop_assert_eq!(moved.shape(), shape);
+            for i in 0..shape[0] {
+                for j in 0..shape[1] {
+                    for k in 0..shape[2] {
+                        let mut at = [0; 3];
+                        (at[perm[0]], at[perm[1]], at[perm[2]]) = (i, j, k);
+                        let expected = (at[0] * dims[1] + at[1]) * dims[2] + at[2];
+                        prop_assert_eq!(out[(i * shape[1] + j) * shape[2] + k], expected as i32);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! Padding is `[top, left, bottom, right]`; strides and dilations are `[height, width]`.
 
 use crate::infer::{Ctx, TensorType, window_dim};
-use crate::{Activation, Dim, Result, Shape};
+use crate::{Activation, Dim, Result, Shape, SymInt};
 
 /// 2-D convolution.
 ///
@@ -160,7 +160,12 @@ impl ConvTranspose2d {
         check_bias(ctx, out_channels)?;
         let size = |axis: usize| match &x.shape.0[1 + axis] {
             Dim::Fixed(n) => self.output_dim(*n, kernel[axis], axis).map(Dim::Fixed),
-            Dim::Symbol(_) => None,
+            // One element gives the constant part, each further one adds a stride.
+            size => {
+                let one = i64::try_from(self.output_dim(1, kernel[axis], axis)?).ok()?;
+                let stride = SymInt::Known(i64::try_from(self.stride[axis]).ok()?);
+                SymInt::from(size).sub(&SymInt::Known(1)).mul(&stride).add(&SymInt::Known(one)).to_dim()
+            }
         };
         let size = |axis| size(axis).ok_or_else(|| ctx.bad_shape(x, "the output size is not a positive number"));
         ctx.like_input(Shape(vec![x.shape.0[0].clone(), size(0)?, size(1)?, Dim::Fixed(out_channels)]))

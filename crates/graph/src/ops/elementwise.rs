@@ -222,7 +222,8 @@ impl PRelu {
     pub(crate) fn infer(&self, ctx: &Ctx<'_>) -> Result<Vec<TensorType>> {
         let (x, slope) = (ctx.input(0)?, ctx.input(1)?);
         let shape = ctx.broadcast(x.shape, slope.shape)?;
-        if shape.rank() != x.shape.rank() {
+        let widens = |(a, b): (&crate::Dim, &crate::Dim)| a.fixed().is_some() && b.fixed().is_some() && a != b;
+        if shape.rank() != x.shape.rank() || shape.0.iter().zip(&x.shape.0).any(widens) {
             return Err(ctx.bad_shape(slope, format!("the slope must broadcast to {}", x.shape)));
         }
         ctx.like_input(x.shape.clone())

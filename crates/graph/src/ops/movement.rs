@@ -1,7 +1,7 @@
 //! Operators that move elements.
 
 use crate::infer::{Ctx, TensorType};
-use crate::{Activation, Dim, Result, Shape, SymInt};
+use crate::{Activation, DType, Dim, Result, Shape, SymInt};
 
 /// What [`Pad`] fills with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +52,9 @@ pub struct Slice;
 
 /// Inputs: `x`; integer `indices`. Output: `x.shape[..axis] + indices.shape + x.shape[axis + 1..]`.
 /// Negative indices count from the end.
+///
+/// The output has the type of `x`, except that of an embedding stored as `I8` or `F16` rows declared
+/// `F32` are read as real numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gather {
     /// Axis of the stored layout.
@@ -209,6 +212,9 @@ fn sliced(ctx: &Ctx<'_>, dim: &Dim, start: &SymInt, end: &SymInt, step: i64) -> 
     if let (Some(size), Some(start), Some(end)) = (dim.fixed(), start.known(), end.known()) {
         return Ok(Dim::Fixed(slice_indices(size, start, end, step).1));
     }
+    if step < 0 {
+        return Ok(reversed(dim, start, end, step));
+    }
     let whole = SymInt::from(dim);
     // Of a symbolic dimension: everything from a known start, or a symbolic prefix.
     let end = match end.known() {
@@ -225,6 +231,17 @@ fn sliced(ctx: &Ctx<'_>, dim: &Dim, start: &SymInt, end: &SymInt, step: i64) -> 
     length.to_dim().ok_or_else(|| ctx.bad_attribute("a sliced dimension is negative"))
 }
 
+/// Size of a dimension sliced backwards where a number is missing: all of it for `[::-1]`, else a
+/// symbol of its own.
+fn reversed(dim: &Dim, start: &SymInt, end: &SymInt, step: i64) -> Dim {
+    let far = i64::from(i32::MAX);
+    let from_last = start.known().is_some_and(|s| s == -1 || s >= far - 1);
+    if step == -1 && from_last && end.known().is_some_and(|e| e < -far) {
+        return dim.clone();
+    }
+    Dim::symbol(format!("{dim}[{start}:{end}:{step}]"))
+}
+
 /// First index and number of elements of the NumPy slice `start:end:step` of an axis of `size`
 /// elements. `step` is not 0.
 pub fn slice_indices(size: usize, start: i64, end: i64, step: i64) -> (usize, usize) {
@@ -236,19 +253,21 @@ pub fn slice_indices(size: usize, start: i64, end: i64, step: i64) -> (usize, us
         (s, (e - s).max(0).saturating_add(step - 1) / step)
     } else {
         let (s, e) = (resolve(start, -1, n - 1), resolve(end, -1, n - 1));
-        (s, (s - e).max(0).saturating_sub(step.saturating_add(1)) / step.saturating_neg())
+        let span = (s - e).max(0);
+        (s, if span == 0 { 0 } else { (span - 1) / step.saturating_neg() + 1 })
     };
     (usize::try_from(first).unwrap_or(0), usize::try_from(count).unwrap_or(0))
 }
 
 impl Gather {
-    pub(crate) fn infer(&self, ctx: &Ctx<'_>) -> Result<Vec<TensorType>> {
+    pub(crate) fn infer(&self, ctx: &Ctx<'_>, declared: DType) -> Result<Vec<TensorType>> {
         let (x, indices) = (ctx.input(0)?, ctx.input(1)?);
         ctx.check_axis(self.axis, x.shape.rank())?;
         let mut dims = x.shape.0[..self.axis].to_vec();
         dims.extend_from_slice(&indices.shape.0);
         dims.extend_from_slice(&x.shape.0[self.axis + 1..]);
-        ctx.like_input(Shape(dims))
+        let widens = declared == DType::F32 && matches!(x.dtype, DType::I8 | DType::F16);
+        Ok(vec![TensorType::new(if widens { declared } else { x.dtype }, Shape(dims))])
     }
 }
 
@@ -305,7 +324,8 @@ impl SpaceToDepth {
             None => grown(ctx, &Dim::Fixed(0), &SymInt::from(d).div(&SymInt::from(&Dim::Fixed(self.block)))),
         };
         let d = &x.shape.0;
-        let channels = SymInt::from(&d[3]).mul(&SymInt::from(&Dim::Fixed(self.block * self.block)));
+        let square = self.block.checked_mul(self.block).ok_or_else(|| ctx.bad_attribute("the block is too large"))?;
+        let channels = SymInt::from(&d[3]).mul(&SymInt::from(&Dim::Fixed(square)));
         let channels = grown(ctx, &Dim::Fixed(0), &channels)?;
         ctx.like_input(Shape(vec![d[0].clone(), divided(&d[1])?, divided(&d[2])?, channels]))
     }
@@ -364,5 +384,56 @@ impl Fill {
         let dims: Option<Vec<Dim>> = ctx.ints(0)?.iter().map(SymInt::to_dim).collect();
         let shape = Shape(dims.ok_or_else(|| ctx.bad_attribute("the shape has a negative size"))?);
         Ok(vec![TensorType::new(ctx.input(1)?.dtype, shape)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::slice_indices;
+
+    /// NumPy's rule, position by position.
+    fn naive(size: usize, start: i64, end: i64, step: i64) -> Vec<i128> {
+        let n = size as i128;
+        let resolve = |at: i64| if at < 0 { i128::from(at) + n } else { i128::from(at) };
+        let (low, high) = if step > 0 { (0, n) } else { (-1, n - 1) };
+        let (start, end) = (resolve(start).clamp(low, high), resolve(end).clamp(low, high));
+        let mut at = start;
+        let mut found = Vec::new();
+        while if step > 0 { at < end } else { at > end } {
+            found.push(at);
+            at += i128::from(step);
+        }
+        found
+    }
+
+    fn check(size: usize, start: i64, end: i64, step: i64) {
+        let (first, count) = slice_indices(size, start, end, step);
+        let expected = naive(size, start, end, step);
+        assert_eq!(count, expected.len(), "[{start}:{end}:{step}] of {size}");
+        if let Some(&at) = expected.first() {
+            assert_eq!(first as i128, at, "[{start}:{end}:{step}] of {size}");
+        }
+    }
+
+    #[test]
+    fn extreme_positions_and_steps_are_as_in_numpy() {
+        let ends = [i64::MIN, i64::MIN + 1, -7, -1, 0, 1, 6, i64::MAX - 1, i64::MAX];
+        for size in [0, 1, 5] {
+            for start in ends {
+                for end in ends {
+                    ends.into_iter().filter(|&s| s != 0).for_each(|step| check(size, start, end, step));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn slices_are_as_in_numpy(size in 0usize..9, start in -12i64..12, end in -12i64..12, step in -4i64..4) {
+            prop_assume!(step != 0);
+            check(size, start, end, step);
+        }
     }
 }

@@ -104,7 +104,17 @@ fn remaining(ctx: &Ctx<'_>, source: &[Dim], target: &[Dim], at: usize) -> Result
         }
         None => true,
     });
-    let (all, known) = (product(source), product(target));
+    // Numbers cancel apart from what symbols are left, so that [N, 7, 7, 64] to [-1, 3136] is [N, 3136].
+    let split = |dims: &[&Dim]| {
+        let (fixed, symbols): (Vec<&Dim>, Vec<&Dim>) = dims.iter().partition(|d| d.fixed().is_some());
+        (product(fixed), product(symbols))
+    };
+    let ((all, source_symbols), (known, target_symbols)) = (split(&source), split(&target));
+    let (all, known) = match (all.known(), known.known()) {
+        (Some(a), Some(b)) if b > 0 && a % b == 0 => (SymInt::Known(a / b), SymInt::Known(1)),
+        _ => (all, known),
+    };
+    let (all, known) = (source_symbols.mul(&all), target_symbols.mul(&known));
     if let (SymInt::Known(all), SymInt::Known(known)) = (&all, &known)
         && (*known == 0 || all % known != 0)
     {

@@ -1,0 +1,160 @@
+//! Int8 2-D convolution, any kernel, stride, dilation and groups.
+//!
+//! Depthwise convolutions have a kernel of their own: [`super::PackedDepthwise`].
+
+use super::epilogue::{Epilogue, FloatOutput, ToF32, ToI8, ToI32};
+use super::gemm::{self, ConvRows, Layout, Packed, Target, ZeroPoints};
+use super::requant::Requant;
+use crate::isa::Isa;
+use crate::shape::ConvShape;
+
+/// A convolution whose weights are packed for one instruction set.
+///
+/// Input `[batch, in_h, in_w, in_c]` int8; output `[batch, out_h, out_w, out_c]`. Padding
+/// contributes the input's zero point, that is a real zero.
+#[derive(Clone, Debug)]
+pub struct PackedConv {
+    isa: Isa,
+    layout: Layout,
+    shape: ConvShape,
+    groups: Vec<Packed>,
+}
+
+impl PackedConv {
+    /// Packs `weights` `[out_c, kernel_h, kernel_w, in_c / groups]` (OHWI), symmetric int8.
+    ///
+    /// `bias`, if any, has `out_c` values in units of `input_scale * weight_scale[c]`; every
+    /// output (int32 and float too) includes it. -128 is a legal weight.
+    ///
+    /// # Panics
+    /// If a length does not match `shape`, or `groups` does not divide the channels.
+    pub fn new(isa: Isa, shape: &ConvShape, weights: &[i8], bias: Option<&[i32]>) -> Self {
+        Self::with_layout(isa, Layout::for_isa(isa), shape, weights, bias)
+    }
+
+    pub(crate) fn with_layout(
+        isa: Isa,
+        layout: Layout,
+        shape: &ConvShape,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+    ) -> Self {
+        let s = *shape;
+        assert!(
+            s.groups > 0 && s.in_c.is_multiple_of(s.groups) && s.out_c.is_multiple_of(s.groups),
+            "{} groups do not divide {} and {} channels",
+            s.groups,
+            s.in_c,
+            s.out_c
+        );
+        let k = s.kernel_h * s.kernel_w * (s.in_c / s.groups);
+        let n = s.out_c / s.groups;
+        assert_eq!(weights.len(), s.out_c * k, "weights");
+        if let Some(bias) = bias {
+            assert_eq!(bias.len(), s.out_c, "bias");
+        }
+        let groups = (0..s.groups)
+            .map(|g| {
+                let bias = bias.map(|bias| &bias[g * n..(g + 1) * n]);
+                Packed::new(layout, k, n, bias, |k_at, col| weights[(g * n + col) * k + k_at])
+            })
+            .collect();
+        Self { isa, layout, shape: s, groups }
+    }
+
+    /// The geometry given at construction; its `batch` is not binding.
+    pub fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.groups.iter().map(Packed::bytes).sum()
+    }
+
+    /// Bytes of scratch that a run over `batch` images needs on the current thread pool.
+    ///
+    /// Less is accepted, down to one task's worth: fewer threads are used then.
+    pub fn scratch_len(&self, batch: usize) -> usize {
+        let rows = batch * self.shape.out_h * self.shape.out_w;
+        gemm::task_count(rows, self.layout) * self.task_scratch()
+    }
+
+    fn task_scratch(&self) -> usize {
+        gemm::task_scratch(self.layout, self.groups[0].view().k)
+    }
+
+    /// Int8 output. `requant` has `out_c` channels; its clamp is the fused activation.
+    ///
+    /// # Panics
+    /// If a slice does not fit the shape, or `scratch` is under one task's worth.
+    pub fn run(&self, input: &[i8], input_zero_point: i8, requant: &Requant, out: &mut [i8], scratch: &mut [u8]) {
+        assert_eq!(requant.channels(), self.shape.out_c, "requantization");
+        let zero_points = ZeroPoints::All(input_zero_point);
+        self.run_with(input, zero_points, &ToI8(requant), out, scratch);
+    }
+
+    /// Float output of an input whose images were quantized one by one.
+    ///
+    /// `input_zero_points` has one value for every image.
+    ///
+    /// # Panics
+    /// As [`PackedConv::run`].
+    pub fn run_f32(
+        &self,
+        input: &[i8],
+        input_zero_points: &[i8],
+        output: &FloatOutput<'_>,
+        out: &mut [f32],
+        scratch: &mut [u8],
+    ) {
+        output.check(input_zero_points.len(), self.shape.out_c);
+        let epilogue = ToF32 { output, rows_per_scale: (self.shape.out_h * self.shape.out_w).max(1) };
+        let zero_points = ZeroPoints::Batch(input_zero_points);
+        self.run_with(input, zero_points, &epilogue, out, scratch);
+    }
+
+    /// The int32 sums themselves (ONNX ConvInteger).
+    ///
+    /// # Panics
+    /// As [`PackedConv::run`].
+    pub fn run_i32(&self, input: &[i8], input_zero_point: i8, out: &mut [i32], scratch: &mut [u8]) {
+        let zero_points = ZeroPoints::All(input_zero_point);
+        self.run_with(input, zero_points, &ToI32, out, scratch);
+    }
+
+    fn run_with<E: Epilogue>(
+        &self,
+        input: &[i8],
+        zero_points: ZeroPoints<'_>,
+        epilogue: &E,
+        out: &mut [E::Out],
+        scratch: &mut [u8],
+    ) {
+        let s = &self.shape;
+        let image = s.in_h * s.in_w * s.in_c;
+        let batch = input.len() / image.max(1);
+        let rows = batch * s.out_h * s.out_w;
+        assert_eq!(input.len(), batch * image, "input");
+        assert_eq!(out.len(), rows * s.out_c, "output");
+        assert!(scratch.len() >= self.task_scratch(), "scratch");
+        if let ZeroPoints::Batch(all) = zero_points {
+            assert_eq!(all.len(), batch, "input zero points");
+        }
+        let source = |group| ConvRows { input, shape: s, group, zero_points };
+        if let [only] = self.groups.as_slice() {
+            let (weights, source) = (only.view(), source(0));
+            return gemm::multiply_parallel(self.isa, weights, &source, epilogue, rows, out, scratch);
+        }
+        let n = s.out_c / s.groups;
+        let k = self.groups[0].view().k;
+        gemm::split_rows(self.layout, rows, s.out_c, k, out, scratch, |range, out, scratch| {
+            for (g, packed) in self.groups.iter().enumerate() {
+                let target = Target { stride: s.out_c, col0: g * n };
+                let panels = 0..self.layout.panel_count(n);
+                let weights = packed.view();
+                gemm::multiply(self.isa, weights, &source(g), epilogue, range.clone(), panels, target, 0, out, scratch);
+            }
+        });
+    }
+}

@@ -1,0 +1,153 @@
+//! Int8 fully-connected layer and product with a constant matrix.
+
+use super::epilogue::{Epilogue, FloatOutput, ToF32, ToI8, ToI32};
+use super::gemm::{self, DenseRows, Layout, Packed, ZeroPoints};
+use super::requant::Requant;
+use crate::isa::Isa;
+
+/// How a constant weight matrix is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightOrder {
+    /// `[out, in]`: TFLite FULLY_CONNECTED, ONNX Gemm with `transB`.
+    OutIn,
+    /// `[in, out]`: ONNX MatMul.
+    InOut,
+}
+
+/// A fully-connected layer whose weights are packed for one instruction set.
+///
+/// Input `[rows, in]` int8, output `[rows, out]`; any leading dimensions count as rows.
+#[derive(Clone, Debug)]
+pub struct PackedDense {
+    isa: Isa,
+    layout: Layout,
+    packed: Packed,
+}
+
+impl PackedDense {
+    /// Packs symmetric int8 `weights` of `inputs` by `outputs` values in `order`.
+    ///
+    /// `bias`, if any, has `outputs` values in units of `input_scale * weight_scale[c]`; every
+    /// output (int32 and float too) includes it. -128 is a legal weight.
+    ///
+    /// # Panics
+    /// If a length does not match.
+    pub fn new(
+        isa: Isa,
+        inputs: usize,
+        outputs: usize,
+        order: WeightOrder,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+    ) -> Self {
+        let layout = Layout::for_isa(isa);
+        Self::with_layout(isa, layout, inputs, outputs, order, weights, bias)
+    }
+
+    pub(crate) fn with_layout(
+        isa: Isa,
+        layout: Layout,
+        inputs: usize,
+        outputs: usize,
+        order: WeightOrder,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+    ) -> Self {
+        assert_eq!(weights.len(), inputs * outputs, "weights");
+        if let Some(bias) = bias {
+            assert_eq!(bias.len(), outputs, "bias");
+        }
+        let packed = Packed::new(layout, inputs, outputs, bias, |k, n| match order {
+            WeightOrder::OutIn => weights[n * inputs + k],
+            WeightOrder::InOut => weights[k * outputs + n],
+        });
+        Self { isa, layout, packed }
+    }
+
+    /// Input features.
+    pub fn inputs(&self) -> usize {
+        self.packed.view().k
+    }
+
+    /// Output features.
+    pub fn outputs(&self) -> usize {
+        self.packed.view().n
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed.bytes()
+    }
+
+    /// Bytes of scratch that a run over `rows` rows needs on the current thread pool.
+    ///
+    /// Less is accepted, down to one task's worth: fewer threads are used then.
+    pub fn scratch_len(&self, rows: usize) -> usize {
+        let tasks = if rows == 1 {
+            // One row is split by output features instead.
+            rayon::current_num_threads()
+        } else {
+            gemm::task_count(rows, self.layout)
+        };
+        tasks * gemm::task_scratch(self.layout, self.inputs())
+    }
+
+    /// Int8 output. `requant` has `outputs` channels; its clamp is the fused activation.
+    ///
+    /// # Panics
+    /// If a slice does not fit, or `scratch` is under one task's worth.
+    pub fn run(&self, input: &[i8], input_zero_point: i8, requant: &Requant, out: &mut [i8], scratch: &mut [u8]) {
+        assert_eq!(requant.channels(), self.outputs(), "requantization");
+        let zero_points = ZeroPoints::All(input_zero_point);
+        self.run_with(input, zero_points, &ToI8(requant), out, scratch);
+    }
+
+    /// Float output of an input whose rows were quantized one by one (dynamic range).
+    ///
+    /// `input_zero_points` has one value for every row.
+    ///
+    /// # Panics
+    /// As [`PackedDense::run`].
+    pub fn run_f32(
+        &self,
+        input: &[i8],
+        input_zero_points: &[i8],
+        output: &FloatOutput<'_>,
+        out: &mut [f32],
+        scratch: &mut [u8],
+    ) {
+        output.check(input_zero_points.len(), self.outputs());
+        let epilogue = ToF32 { output, rows_per_scale: 1 };
+        let zero_points = ZeroPoints::Batch(input_zero_points);
+        self.run_with(input, zero_points, &epilogue, out, scratch);
+    }
+
+    /// The int32 sums themselves (ONNX MatMulInteger).
+    ///
+    /// # Panics
+    /// As [`PackedDense::run`].
+    pub fn run_i32(&self, input: &[i8], input_zero_point: i8, out: &mut [i32], scratch: &mut [u8]) {
+        let zero_points = ZeroPoints::All(input_zero_point);
+        self.run_with(input, zero_points, &ToI32, out, scratch);
+    }
+
+    fn run_with<E: Epilogue>(
+        &self,
+        input: &[i8],
+        zero_points: ZeroPoints<'_>,
+        epilogue: &E,
+        out: &mut [E::Out],
+        scratch: &mut [u8],
+    ) {
+        let weights = self.packed.view();
+        let rows = out.len() / weights.n.max(1);
+        assert_eq!(out.len(), rows * weights.n, "output");
+        assert_eq!(input.len(), rows * weights.k, "input");
+        assert!(scratch.len() >= gemm::task_scratch(self.layout, weights.k), "scratch");
+        if let ZeroPoints::Batch(all) = zero_points {
+            assert_eq!(all.len(), rows, "input zero points");
+        }
+        let source = DenseRows { input, k: weights.k, zero_points };
+        gemm::multiply_parallel(self.isa, weights, &source, epilogue, rows, out, scratch);
+    }
+}
