@@ -1,0 +1,180 @@
+//! What graphs come out of small models.
+
+use crate::common::{Builder, int, ints, network};
+use fewbits_graph::{DType, Op, Shape};
+use fewbits_onnx::Error;
+
+fn operators(graph: &fewbits_graph::Graph) -> Vec<&'static str> {
+    graph.nodes.iter().map(|n| n.op.name()).collect()
+}
+
+#[test]
+fn a_network_is_stored_channels_last_with_one_transpose() {
+    let graph = network().read().unwrap();
+    let expected =
+        ["Transpose", "Conv2d", "Unary", "DepthwiseConv2d", "Binary", "Binary", "Reduce", "Flatten", "FullyConnected"];
+    assert_eq!(operators(&graph), expected);
+    let value = |name: &str| graph.value(graph.find_value(name).unwrap());
+    assert_eq!(value("x").shape.0[1].fixed(), Some(3));
+    assert_eq!(value("w").shape, Shape::fixed(&[4, 3, 3, 3]));
+    assert_eq!(value("dw").shape, Shape::fixed(&[1, 3, 3, 4]));
+    assert_eq!(value("scale").shape, Shape::fixed(&[1, 1, 4]));
+    assert_eq!(value("r").shape.0[3].fixed(), Some(4));
+    assert_eq!(graph.nodes[1].name, "conv");
+    assert_eq!(graph.value(graph.outputs[0]).name, "y");
+}
+
+#[test]
+fn weights_are_relaid_element_by_element() {
+    let graph = network().read().unwrap();
+    let w = graph.value(graph.find_value("w").unwrap()).data.as_ref().unwrap().to_f32();
+    let source = |o: usize, i: usize, y: usize, x: usize| (((o * 3 + i) * 3 + y) * 3 + x) as f32 * 0.37;
+    for (o, y, x, i) in [(0, 0, 0, 0), (1, 2, 0, 1), (3, 1, 2, 2)] {
+        assert_eq!(w[((o * 3 + y) * 3 + x) * 3 + i], source(o, i, y, x).sin());
+    }
+}
+
+#[test]
+fn a_channels_last_output_is_public_in_its_own_layout() {
+    let graph = Builder::new(13)
+        .input("x", 1, &[1, 2, 4, 4])
+        .node("MaxPool", &["x"], &["y"], vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])])
+        .output("y")
+        .read()
+        .unwrap();
+    assert_eq!(operators(&graph), ["Transpose", "Pool2d", "Transpose"]);
+    assert_eq!(graph.value(graph.outputs[0]).name, "y");
+    assert_eq!(graph.value(graph.outputs[0]).shape, Shape::fixed(&[1, 2, 2, 2]));
+    assert_eq!(graph.nodes[1].name, "MaxPool_0");
+}
+
+#[test]
+fn padding_that_is_computed_from_constants_is_known() {
+    // The way PyTorch exports F.pad: a reversed, transposed matrix of amounts.
+    let graph = Builder::new(17)
+        .input("x", 1, &[1, 2, 4, 4])
+        .ints("amounts", &[1, 2, 3, 4, 0, 0, 0, 0])
+        .ints("pairs", &[-1, 2])
+        .ints("flat", &[-1])
+        .ints("from", &[-1])
+        .ints("to", &[i64::MIN + 1])
+        .ints("axis", &[0])
+        .ints("step", &[-1])
+        .node("Reshape", &["amounts", "pairs"], &["m"], vec![])
+        .node("Slice", &["m", "from", "to", "axis", "step"], &["reversed"], vec![])
+        .node("Transpose", &["reversed"], &["t"], vec![ints("perm", &[1, 0])])
+        .node("Reshape", &["t", "flat"], &["pads"], vec![])
+        .node("Pad", &["x", "pads"], &["y"], vec![])
+        .output("y")
+        .read()
+        .unwrap();
+    // Before and after of (W: 1, 2) and (H: 3, 4).
+    assert_eq!(graph.value(graph.outputs[0]).shape, Shape::fixed(&[1, 2, 4 + 7, 4 + 3]));
+    assert_eq!(operators(&graph), ["Pad"]);
+}
+
+#[test]
+fn same_padding_becomes_numbers() {
+    let auto = fewbits_onnx::proto::AttributeProto {
+        name: "auto_pad".into(),
+        s: Some("SAME_UPPER".into()),
+        r#type: 3,
+        ..Default::default()
+    };
+    let graph = Builder::new(11)
+        .input("x", 1, &[1, 1, 5, 6])
+        .floats("w", &[1, 1, 3, 3], &[1.0; 9])
+        .node("Conv", &["x", "w"], &["y"], vec![ints("strides", &[2, 2]), auto])
+        .output("y")
+        .read()
+        .unwrap();
+    let Op::Conv2d(conv) = &graph.nodes[1].op else { panic!("{:?}", graph.nodes[1].op) };
+    assert_eq!(conv.padding, [1, 0, 1, 1]);
+}
+
+#[test]
+fn all_unsupported_operators_are_named_at_once() {
+    let error = Builder::new(17)
+        .input("x", 1, &[1, 4])
+        .named_node("first", "Det", &["x"], &["a"], vec![])
+        .named_node("second", "Det", &["a"], &["b"], vec![])
+        .named_node("third", "STFT", &["b"], &["y"], vec![])
+        .node("Relu", &["y"], &["z"], vec![])
+        .output("z")
+        .read()
+        .unwrap_err();
+    let Error::Unsupported { operators } = &error else { panic!("{error}") };
+    assert_eq!(operators.len(), 2);
+    assert_eq!(operators[0].nodes, ["first", "second"]);
+    assert!(error.to_string().contains("STFT (opset 17): third"), "{error}");
+}
+
+#[test]
+fn quantized_edges_carry_their_parameters_and_weights_stay_integers() {
+    let graph = Builder::new(13)
+        .input("x", 1, &[1, 2, 4, 4])
+        .floats("s", &[], &[0.5])
+        .raw("z", 3, &[], vec![3])
+        .floats("ws", &[3], &[0.1, 0.2, 0.3])
+        .raw("wz", 3, &[3], vec![0, 0, 0])
+        .raw("w", 3, &[3, 2, 1, 1], vec![1, 2, 3, 4, 5, 6])
+        .node("QuantizeLinear", &["x", "s", "z"], &["xq"], vec![])
+        .node("DequantizeLinear", &["xq", "s", "z"], &["xd"], vec![])
+        .node("DequantizeLinear", &["w", "ws", "wz"], &["wd"], vec![int("axis", 0)])
+        .node("Conv", &["xd", "wd"], &["y"], vec![])
+        .output("y")
+        .read()
+        .unwrap();
+    assert_eq!(
+        operators(&graph),
+        ["Transpose", "Quantize", "Dequantize", "Dequantize", "Conv2d", "Transpose"],
+        "layout changes before quantization, once"
+    );
+    let value = |name: &str| graph.value(graph.find_value(name).unwrap());
+    assert_eq!(value("xq").dtype, DType::I8);
+    assert_eq!(value("xq").quant.as_ref().unwrap().as_per_tensor(), Some((0.5, 3)));
+    assert_eq!(value("w").dtype, DType::I8);
+    assert_eq!(value("w").shape, Shape::fixed(&[3, 1, 1, 2]));
+    assert_eq!(value("w").quant.as_ref().unwrap().scales, [0.1, 0.2, 0.3]);
+}
+
+#[test]
+fn half_precision_weights_behind_a_cast_stay_half() {
+    let graph = Builder::new(13)
+        .input("x", 1, &[1, 2])
+        .raw("w", 10, &[2, 2], vec![0, 0x3c, 0, 0x40, 0, 0x42, 0, 0x44])
+        .node("Cast", &["w"], &["wf"], vec![int("to", 1)])
+        .node("MatMul", &["x", "wf"], &["y"], vec![])
+        .output("y")
+        .read()
+        .unwrap();
+    assert_eq!(operators(&graph), ["FullyConnected"]);
+    let w = graph.value(graph.nodes[0].inputs[1].unwrap());
+    assert_eq!((w.dtype, w.data.as_ref().unwrap().to_f32()), (DType::F16, vec![1.0, 3.0, 2.0, 4.0]));
+}
+
+#[test]
+fn dynamic_quantization_collapses_to_one_operator() {
+    let graph = Builder::new(13)
+        .input("x", 1, &[-1, 2])
+        .raw("w", 2, &[2, 3], vec![128, 129, 130, 127, 126, 125])
+        .raw("wz", 2, &[], vec![128])
+        .floats("ws", &[], &[0.25])
+        .floats("bias", &[3], &[1.0, 2.0, 3.0])
+        .node("DynamicQuantizeLinear", &["x"], &["xq", "xs", "xz"], vec![])
+        .named_node("fc_quant", "MatMulInteger", &["xq", "w", "xz", "wz"], &["i"], vec![])
+        .node("Cast", &["i"], &["f"], vec![int("to", 1)])
+        .node("Mul", &["xs", "ws"], &["scale"], vec![])
+        .node("Mul", &["f", "scale"], &["m"], vec![])
+        .node("Add", &["bias", "m"], &["y"], vec![])
+        .output("y")
+        .read()
+        .unwrap();
+    assert_eq!(operators(&graph), ["FullyConnected"]);
+    assert_eq!(graph.nodes[0].name, "fc");
+    let w = graph.value(graph.nodes[0].inputs[1].unwrap());
+    assert_eq!((w.name.as_str(), w.dtype, &w.shape), ("w", DType::I8, &Shape::fixed(&[3, 2])));
+    assert_eq!(w.data.as_ref().unwrap().to_i64().unwrap(), [0, -1, 1, -2, 2, -3]);
+    assert_eq!(w.quant.as_ref().unwrap().as_per_tensor(), Some((0.25, 0)));
+    assert!(graph.nodes[0].inputs[2].is_some(), "the bias belongs to the layer");
+}
