@@ -7,13 +7,32 @@ use fewbits_graph::{DType, Graph, Tensor, ValueId};
 
 use crate::{Calibration, Error, Histogram, Ranges, Result};
 
-/// What was observed: a histogram for every float value of the graph that holds data.
+/// What was observed of every float value of the graph.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
     /// Histograms by value of the calibrated graph.
     pub histograms: BTreeMap<ValueId, Histogram>,
+    /// Sums over everything but the last axis (the channels), with the number of summands.
+    channels: BTreeMap<ValueId, ChannelSums>,
     /// Number of samples.
     pub samples: usize,
+}
+
+/// Sums of an edge by channel.
+#[derive(Clone, Debug, Default)]
+struct ChannelSums {
+    sums: Vec<f64>,
+    count: u64,
+}
+
+impl ChannelSums {
+    fn add(&mut self, data: &[f32], channels: usize) {
+        self.sums.resize(channels, 0.0);
+        for row in data.chunks_exact(channels) {
+            self.sums.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x));
+            self.count += 1;
+        }
+    }
 }
 
 impl Statistics {
@@ -22,6 +41,12 @@ impl Statistics {
     pub fn ranges(&self, method: Calibration) -> Ranges {
         let bounded = self.histograms.iter().filter(|(_, h)| !h.is_unbounded() && !h.is_empty());
         bounded.map(|(&id, h)| (id, method.range(h))).collect()
+    }
+
+    /// Mean of each channel (last axis) of a value, if it was observed.
+    pub fn channel_means(&self, id: ValueId) -> Option<Vec<f64>> {
+        let c = self.channels.get(&id).filter(|c| c.count > 0)?;
+        Some(c.sums.iter().map(|s| s / c.count as f64).collect())
     }
 }
 
@@ -48,7 +73,7 @@ impl<'a> Calibrator<'a> {
     /// If the inputs do not fit the graph, or an activation becomes NaN.
     pub fn add(&mut self, inputs: &[Tensor]) -> Result<()> {
         let sample = self.statistics.samples;
-        let histograms = &mut self.statistics.histograms;
+        let Statistics { histograms, channels, .. } = &mut self.statistics;
         let mut bad: Option<ValueId> = None;
         let mut observe = |id: ValueId, view: &TensorView<'_>| {
             if view.dtype != DType::F32 || bad.is_some() {
@@ -57,6 +82,9 @@ impl<'a> Calibrator<'a> {
             let Some(data) = view.as_slice::<f32>() else { return };
             if histograms.entry(id).or_default().add(data).is_err() {
                 bad = Some(id);
+            }
+            if let Some(&count) = view.shape.last().filter(|&&c| c > 0 && view.shape.len() > 1) {
+                channels.entry(id).or_default().add(data, count);
             }
         };
         self.engine.run_observed(inputs, &mut observe)?;

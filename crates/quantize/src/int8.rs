@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use fewbits_graph::ops::{Dequantize, Quantize, Requantize};
 use fewbits_graph::{DType, Graph, Node, Op, Quantization, Shape, Tensor, Value, ValueId};
 
+use crate::bias::mean_shift;
 use crate::domain::{Constraint, IntegerForm};
 use crate::plan::{Plan, excluded_nodes};
 use crate::tables::quantize_tables;
@@ -26,7 +27,7 @@ pub fn quantize_int8(graph: &Graph, statistics: &Statistics, recipe: &Recipe, fo
     if recipe.io != IoType::Float {
         refuse_float_nodes(graph, &plan)?;
     }
-    let mut rewriter = Rewriter::new(graph, plan, recipe);
+    let mut rewriter = Rewriter::new(graph, plan, recipe, statistics);
     rewriter.inputs();
     for index in 0..graph.nodes.len() {
         rewriter.node(index);
@@ -66,6 +67,7 @@ struct Rewriter<'a> {
     source: &'a Graph,
     plan: Plan,
     recipe: &'a Recipe,
+    statistics: &'a Statistics,
     out: Graph,
     /// The float form of a source value (or the value itself, where it is no float).
     float: Vec<Option<ValueId>>,
@@ -74,9 +76,9 @@ struct Rewriter<'a> {
 }
 
 impl<'a> Rewriter<'a> {
-    fn new(source: &'a Graph, plan: Plan, recipe: &'a Recipe) -> Self {
+    fn new(source: &'a Graph, plan: Plan, recipe: &'a Recipe, statistics: &'a Statistics) -> Self {
         let out = Graph { name: source.name.clone(), ..Graph::default() };
-        Rewriter { source, plan, recipe, out, float: vec![None; source.values.len()], integer: BTreeMap::new() }
+        Rewriter { source, plan, recipe, statistics, out, float: vec![None; source.values.len()], integer: BTreeMap::new() }
     }
 
     fn inputs(&mut self) {
@@ -158,13 +160,15 @@ impl<'a> Rewriter<'a> {
         form: &IntegerForm,
         position: usize,
         axis: usize,
-        inputs: &mut [Option<ValueId>],
+        inputs: &mut Vec<Option<ValueId>>,
     ) {
         let (Some(weights), Some(Some(x))) = (node.inputs[position], node.inputs.first()) else { return };
         let input_scale = self.plan.params[x.0].map_or(1.0, |p| p.scale);
-        let bias: Option<(ValueId, Vec<f32>)> = form.bias.and_then(|i| {
-            let id = node.inputs[i]?;
-            Some((id, self.source.value(id).data.as_ref()?.to_f32()))
+        let source = self.source.value(weights);
+        let Some(data) = &source.data else { return };
+        let mut bias: Option<(String, Vec<f32>)> = form.bias.and_then(|i| {
+            let value = self.source.value(node.inputs[i]?);
+            Some((value.name.clone(), value.data.as_ref()?.to_f32()))
         });
         let axis = (!self.recipe.per_tensor).then_some(axis);
         let largest = |c: usize| match (&bias, axis) {
@@ -175,17 +179,22 @@ impl<'a> Rewriter<'a> {
         // Biases are int32 in units of input scale × weight scale; a quarter of the range is left
         // to the products.
         let smallest = |c: usize| largest(c) / (input_scale * (1u32 << 30) as f32);
-        let source = self.source.value(weights);
-        let Some(data) = &source.data else { return };
         let (tensor, quant) = quantize_weights(data, axis, self.recipe.weight_scales, smallest);
+        let means = self.statistics.channel_means(*x).filter(|_| self.recipe.bias_correction);
+        if let Some(shift) = means.and_then(|means| mean_shift(node, data, &tensor, &quant, &means)) {
+            let zeros = || (format!("{}_bias", source.name), vec![0.0; shift.len()]);
+            let (_, bias) = bias.get_or_insert_with(zeros);
+            bias.iter_mut().zip(shift).for_each(|(b, s)| *b -= s as f32);
+        }
         let scales: Vec<f32> = quant.scales.iter().map(|w| w * input_scale).collect();
         inputs[position] = Some(self.quantized_constant(&source.name, tensor, quant));
-        if let (Some((id, data)), Some(i)) = (bias, form.bias) {
-            inputs[i] = Some(self.bias(id, &data, scales));
+        if let Some((name, data)) = bias {
+            inputs.resize(inputs.len().max(position + 2), None);
+            inputs[position + 1] = Some(self.bias(&name, &data, scales));
         }
     }
 
-    fn bias(&mut self, id: ValueId, data: &[f32], scales: Vec<f32>) -> ValueId {
+    fn bias(&mut self, name: &str, data: &[f32], scales: Vec<f32>) -> ValueId {
         let scale = |c: usize| f64::from(scales[if scales.len() == 1 { 0 } else { c }]);
         let quantized = data.iter().enumerate().map(|(c, &b)| (f64::from(b) / scale(c)).round_ties_even() as i32);
         let tensor = Tensor::new(vec![data.len()], quantized.collect::<Vec<i32>>());
@@ -193,7 +202,7 @@ impl<'a> Rewriter<'a> {
             &[scale] => Quantization::per_tensor(scale, 0),
             _ => Quantization::per_channel(0, scales),
         };
-        self.quantized_constant(&self.source.value(id).name, tensor, quant)
+        self.quantized_constant(name, tensor, quant)
     }
 
     fn quantized_constant(&mut self, name: &str, tensor: Tensor, quant: Quantization) -> ValueId {

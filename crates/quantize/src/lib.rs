@@ -6,6 +6,7 @@
 //! statistics to graphs.
 
 mod analysis;
+mod bias;
 mod calibrate;
 mod domain;
 mod dynamic;

@@ -66,14 +66,23 @@ fn percentile(histogram: &Histogram) -> (f32, f32) {
 
 /// Clipping to `[max(min, −t), min(max, t)]` for the `t` whose quantized distribution is closest
 /// to the observed one. As in Migacz's description, clipped elements count at the borders of the
-/// reference, and quantized mass is spread over the reference's non-empty bins.
+/// reference, and quantized mass is spread over the reference's non-empty bins. The bins at 0 are
+/// left out: zeros are exact at any scale, and their spike (after a ReLU most elements) would
+/// otherwise outweigh all else.
 fn entropy(histogram: &Histogram) -> (f32, f32) {
     let (min, max) = histogram.min_max();
-    let bins: Vec<(f32, f32, u64)> = histogram.bins().collect();
+    let bins: Vec<(f32, f32, u64)> = histogram.bins().filter(|(centre, width, _)| centre.abs() > *width).collect();
+    if bins.is_empty() {
+        return (min, max);
+    }
     let largest = min.abs().max(max.abs());
     let mut best = (f64::INFINITY, largest);
     for step in 0..CANDIDATES {
         let t = largest * (1.0 - step as f32 / CANDIDATES as f32 * 0.95);
+        // With fewer bins than levels nothing is quantized and the divergence means nothing.
+        if max.min(t) - min.max(-t) < LEVELS as f32 * bins[0].1 {
+            break;
+        }
         let divergence = clipped_divergence(&bins, min.max(-t), max.min(t));
         if divergence < best.0 {
             best = (divergence, t);

@@ -56,12 +56,20 @@ pub struct Recipe {
     /// One weight scale for a tensor instead of one for a channel.
     #[serde(default)]
     pub per_tensor: bool,
+    /// Take the shift that rounding the weights causes back through the biases (int8 mode).
+    #[serde(default = "on")]
+    pub bias_correction: bool,
     /// Type of the public inputs and outputs in int8 mode.
     #[serde(default)]
     pub io: IoType,
     /// Nodes that stay float.
     #[serde(default)]
     pub exclude: Vec<String>,
+}
+
+/// The default of options that are on unless a recipe says otherwise.
+fn on() -> bool {
+    true
 }
 
 impl Recipe {
@@ -72,6 +80,7 @@ impl Recipe {
             calibration: Calibration::default(),
             weight_scales: WeightScales::default(),
             per_tensor: false,
+            bias_correction: on(),
             io: IoType::default(),
             exclude: Vec::new(),
         }

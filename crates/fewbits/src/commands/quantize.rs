@@ -1,0 +1,106 @@
+//! `fewbits quantize`
+
+use fewbits::quantize::{Mode, Recipe};
+use fewbits::{Error, QuantizeOptions, Result, quantize_file};
+
+use super::{Outcome, data_options, shapes};
+use crate::cli::QuantizeArgs;
+use crate::console::Console;
+
+pub(super) fn execute(args: &QuantizeArgs, console: &Console) -> Result<Outcome> {
+    let options = QuantizeOptions {
+        model: args.model.clone(),
+        output: args.output.clone(),
+        recipe: Some(recipe(args)?),
+        data: args.data.clone(),
+        samples: args.samples,
+        eval: args.eval.clone(),
+        data_options: data_options(&args.data_args),
+        max_drop: args.max_drop.map(|drop| drop.0),
+        threads: args.threads.unwrap_or(0),
+        latency_threads: args.threads.unwrap_or(1),
+        input_shapes: shapes(&args.input_shape),
+    };
+    let report = quantize_file(&options, &mut console.progress())?;
+    console.show(&report)?;
+    Ok(if report.accepted { Outcome::Success } else { Outcome::Missed })
+}
+
+/// The recipe file, or the default one, with the flags over it.
+fn recipe(args: &QuantizeArgs) -> Result<Recipe> {
+    let default = if args.data.is_some() { Mode::Int8 } else { Mode::Dynamic };
+    let mut recipe = match &args.recipe {
+        Some(path) => Recipe::read(path).map_err(Error::quantize(path))?,
+        None => Recipe::new(args.mode.map_or(default, Mode::from)),
+    };
+    if let Some(mode) = args.mode {
+        recipe.mode = mode.into();
+    }
+    if let Some(calibration) = args.calibration {
+        recipe.calibration = calibration.into();
+    }
+    if let Some(scales) = args.weight_scales {
+        recipe.weight_scales = scales.into();
+    }
+    if let Some(io) = args.io {
+        recipe.io = io.into();
+    }
+    if !args.exclude.is_empty() {
+        recipe.exclude.clone_from(&args.exclude);
+    }
+    recipe.per_tensor |= args.per_tensor;
+    Ok(recipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+    use fewbits::quantize::{Calibration, IoType};
+
+    fn args(words: &[&str]) -> QuantizeArgs {
+        let line = ["fewbits", "quantize", "m.onnx", "-o", "o.onnx"].iter().chain(words);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Quantize(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_mode_follows_from_the_data_unless_given() {
+        assert_eq!(recipe(&args(&[])).unwrap().mode, Mode::Dynamic);
+        assert_eq!(recipe(&args(&["--data", "d"])).unwrap().mode, Mode::Int8);
+        assert_eq!(recipe(&args(&["--data", "d", "--mode", "float16"])).unwrap().mode, Mode::Float16);
+    }
+
+    #[test]
+    fn flags_go_before_the_recipe_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        std::fs::write(&path, "mode = 'int8'\ncalibration = 'entropy'\nio = 'int8'\nexclude = ['a']\n").unwrap();
+        let file = path.to_str().unwrap();
+        let plain = recipe(&args(&["--recipe", file])).unwrap();
+        assert_eq!(
+            (plain.calibration, plain.io, plain.exclude),
+            (Calibration::Entropy, IoType::Int8, vec!["a".to_owned()])
+        );
+        let flags =
+            recipe(&args(&["--recipe", file, "--calibration", "minmax", "--exclude", "b", "c", "--per-tensor"]));
+        let flags = flags.unwrap();
+        assert_eq!(
+            (flags.calibration, flags.io, flags.exclude),
+            (Calibration::Minmax, IoType::Int8, vec!["b".to_owned(), "c".to_owned()])
+        );
+        assert!(flags.per_tensor);
+    }
+
+    #[test]
+    fn a_bad_recipe_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        std::fs::write(&path, "mode = 'int8'\ncalibrat = 'entropy'\n").unwrap();
+        let message = recipe(&args(&["--recipe", path.to_str().unwrap()])).unwrap_err().to_string();
+        assert!(message.contains("r.toml") && message.contains("calibrat"), "{message}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Measuring: accuracy, closeness to a reference, time.
+
+pub(crate) mod accuracy;
+pub(crate) mod compare;
+pub(crate) mod latency;

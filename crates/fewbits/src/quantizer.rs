@@ -1,0 +1,489 @@
+//! From a float model file to a quantized one, and what it cost.
+
+use std::path::{Path, PathBuf};
+
+use fewbits_data::Dataset;
+use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify};
+use fewbits_graph::{Graph, Tensor};
+use fewbits_quantize::{
+    Calibrator, Format, IoType, Mode, Recipe, Statistics, check_weights, lower, quantize_dynamic, quantize_float16,
+    quantize_int8,
+};
+use fewbits_report::{Latency, Overflow, Quantize};
+
+use crate::measure::accuracy::evaluate;
+use crate::{
+    DataOptions, Error, Model, ModelData, Progress, Repeat, Result, RunOptions, fix_input_shapes, model_format,
+    read_model, run_shapes, size_on_disk, synthetic_inputs, time_runs, write_model,
+};
+
+/// Most samples held back from calibration to measure on.
+const HELD_BACK: usize = 50;
+
+/// Agreement below this is called bad.
+const BAD_AGREEMENT: f64 = 0.9;
+
+/// SQNR below this, in decibels, is called bad.
+const BAD_SQNR_DB: f64 = 10.0;
+
+/// What `quantize` is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizeOptions {
+    /// The float model, `.onnx` or `.tflite`.
+    pub model: PathBuf,
+    /// The file to write; its extension chooses the format.
+    pub output: PathBuf,
+    /// What to do; without it, the default recipe of int8 if there is data, of dynamic if not.
+    pub recipe: Option<Recipe>,
+    /// Samples to calibrate with, and to measure on.
+    pub data: Option<PathBuf>,
+    /// Samples to calibrate with, spread evenly over the data. Up to 50 of the others are held back
+    /// to measure on; if there are not that many, a tenth of all (at least one, if there are two).
+    pub samples: usize,
+    /// Samples to measure on instead of held-back ones.
+    pub eval: Option<PathBuf>,
+    /// How the data is read.
+    pub data_options: DataOptions,
+    /// The most percentage points of top-1 (of agreement, without labels) that may be lost for the
+    /// result to be accepted.
+    pub max_drop: Option<f64>,
+    /// Threads for calibrating and evaluating; 0 takes all cores. The file written does not depend
+    /// on it.
+    pub threads: usize,
+    /// Threads of the latency measurement; 0 takes all cores.
+    pub latency_threads: usize,
+    /// Fixes shapes of inputs, by name: the model written takes these only.
+    pub input_shapes: Vec<(String, Vec<usize>)>,
+}
+
+impl QuantizeOptions {
+    /// The defaults: 100 samples, all cores, latency on one thread.
+    pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        QuantizeOptions {
+            model: model.into(),
+            output: output.into(),
+            recipe: None,
+            data: None,
+            samples: 100,
+            eval: None,
+            data_options: DataOptions::default(),
+            max_drop: None,
+            threads: 0,
+            latency_threads: 1,
+            input_shapes: Vec::new(),
+        }
+    }
+
+    /// The recipe, given or default.
+    pub fn effective_recipe(&self) -> Recipe {
+        let mode = if self.data.is_some() { Mode::Int8 } else { Mode::Dynamic };
+        self.recipe.clone().unwrap_or_else(|| Recipe::new(mode))
+    }
+
+    /// What can be refused before any file is read.
+    fn check(&self) -> Result<Recipe> {
+        let usage = |what: &str| Err(Error::Usage(what.to_owned()));
+        let recipe = self.effective_recipe();
+        if recipe.mode == Mode::Int8 && self.data.is_none() {
+            return usage("mode int8 chooses ranges from samples: give them with --data, or use --mode dynamic");
+        }
+        if recipe.mode != Mode::Int8 && recipe.io != IoType::Float {
+            return usage("integer inputs and outputs (--io) need mode int8: the other modes compute in float between");
+        }
+        if self.samples == 0 && recipe.mode == Mode::Int8 {
+            return usage("calibration needs at least one sample: --samples 0");
+        }
+        if self.max_drop.is_some() && self.data.is_none() && self.eval.is_none() {
+            return usage("--max-drop is measured on samples: give them with --data or --eval");
+        }
+        Ok(recipe)
+    }
+}
+
+/// The recipe's file beside a result: the result's name with the extension `recipe.toml`.
+pub fn recipe_path(output: &Path) -> PathBuf {
+    output.with_extension("recipe.toml")
+}
+
+/// Refuses an output that would replace the model, cannot be written, or is of no known format.
+///
+/// # Errors
+/// [`Error::Usage`], [`Error::UnknownFormat`], [`Error::Io`].
+pub fn check_output(model: &Path, output: &Path) -> Result<Format> {
+    let format = model_format(output)?;
+    let same = match (model.canonicalize(), output.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => model == output,
+    };
+    if same {
+        let what = format!("{} is the model itself: give the result another name", output.display());
+        return Err(Error::Usage(what));
+    }
+    // Calibrating for minutes and failing to write then would be unkind.
+    drop(crate::files::prepare(output)?);
+    Ok(format)
+}
+
+/// A float model ready to be quantized for a format.
+#[derive(Clone, Debug)]
+pub struct Job {
+    path: PathBuf,
+    graph: Graph,
+    mode: Mode,
+    format: Format,
+}
+
+impl Job {
+    /// Checks and simplifies a float graph; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// A model that is quantized already, holds NaN or infinite weights, or is inconsistent.
+    pub fn new(graph: Graph, path: &Path, mode: Mode, format: Format) -> Result<Job> {
+        if let Some(value) = graph.values.iter().find(|v| v.quant.is_some()) {
+            let what = format!(
+                "the model is quantized already (`{}` is {}); quantize the float model it was made from",
+                value.name, value.dtype
+            );
+            return Err(Error::model(path, what));
+        }
+        check_weights(&graph).map_err(Error::quantize(path))?;
+        let mut graph = simplify(graph, &SimplifyOptions::default()).map_err(Error::engine(path))?;
+        // Folding may divide by a variance of zero.
+        check_weights(&graph).map_err(Error::quantize(path))?;
+        if mode == Mode::Int8 {
+            graph = lower_for_quantization(graph).map_err(Error::engine(path))?;
+            graph = lower(graph, format).map_err(Error::quantize(path))?;
+        }
+        Ok(Job { path: path.to_owned(), graph, mode, format })
+    }
+
+    /// The float graph that will be quantized.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Runs all samples and gathers what ranges are chosen from, and how many images were left out.
+    ///
+    /// # Errors
+    /// Data that cannot be read, activations that become NaN or infinite.
+    pub fn calibrate(
+        &self,
+        data: &ModelData,
+        threads: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<(Statistics, usize)> {
+        let mut calibrator = Calibrator::new(&self.graph, threads).map_err(Error::quantize(&self.path))?;
+        let mut batches = data.batches(threads)?;
+        progress.start("calibrating", data.runs());
+        for batch in batches.by_ref() {
+            calibrator.add(&batch?.inputs).map_err(Error::quantize(&self.path))?;
+            progress.advance();
+        }
+        progress.finish();
+        let statistics = calibrator.finish().map_err(Error::quantize(&self.path))?;
+        Ok((statistics, batches.skipped().len()))
+    }
+
+    /// Gives the graph narrower types. `statistics` are needed in int8 mode.
+    ///
+    /// # Errors
+    /// A recipe that does not fit the graph.
+    pub fn quantize(&self, recipe: &Recipe, statistics: Option<&Statistics>) -> Result<(Graph, Vec<Overflow>)> {
+        let error = Error::quantize(&self.path);
+        match self.mode {
+            Mode::Int8 => {
+                let empty = Statistics::default();
+                let graph = quantize_int8(&self.graph, statistics.unwrap_or(&empty), recipe, self.format);
+                Ok((graph.map_err(error)?, Vec::new()))
+            }
+            Mode::Dynamic => Ok((quantize_dynamic(&self.graph, recipe).map_err(error)?, Vec::new())),
+            Mode::Float16 => {
+                let halves = quantize_float16(&self.graph, recipe).map_err(error)?;
+                let overflow = |(tensor, elements)| Overflow { tensor, elements: elements as u64 };
+                Ok((halves.graph, halves.overflows.into_iter().map(overflow).collect()))
+            }
+        }
+    }
+}
+
+/// Quantizes a model file, writes the result and its recipe, and measures what it cost.
+///
+/// Nothing is written unless everything before succeeded. The measurements are those of the file
+/// as written: it is read back for them.
+///
+/// # Errors
+/// Files and data that cannot be read or do not fit, an unwritable output, a request that
+/// contradicts itself.
+pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> Result<Quantize> {
+    let recipe = options.check()?;
+    let format = check_output(&options.model, &options.output)?;
+    let mut graph = read_model(&options.model)?;
+    let bytes_before = size_on_disk(&options.model, &graph)?;
+    fix_input_shapes(&mut graph, &options.input_shapes).map_err(|what| Error::model(&options.model, what))?;
+    let job = Job::new(graph, &options.model, recipe.mode, format)?;
+    let data = Samples::open(options, &job, recipe.mode == Mode::Int8)?;
+    let (statistics, skipped) = match &data.calibration {
+        Some(samples) => {
+            let (statistics, skipped) = job.calibrate(samples, options.threads, progress)?;
+            (Some(statistics), skipped)
+        }
+        None => (None, 0),
+    };
+    let (quantized, overflows) = job.quantize(&recipe, statistics.as_ref())?;
+    write_result(&quantized, &recipe, &options.output)?;
+    drop(quantized);
+    let after = read_model(&options.output)?;
+    let bytes_after = size_on_disk(&options.output, &after)?;
+    let mut report = Quantize {
+        model: options.model.display().to_string(),
+        output: options.output.display().to_string(),
+        recipe: recipe_path(&options.output).display().to_string(),
+        mode: mode_name(recipe.mode).to_owned(),
+        bytes_before,
+        bytes_after,
+        ratio: bytes_after as f64 / bytes_before as f64,
+        calibration_samples: statistics.as_ref().map_or(0, |s| s.samples as u64),
+        overflows,
+        skipped: skipped as u64,
+        max_drop_points: options.max_drop,
+        notes: data.notes.clone(),
+        ..Quantize::default()
+    };
+    drop(statistics);
+    measure(&job, after, &data, options, &mut report, progress)?;
+    judge(&mut report);
+    Ok(report)
+}
+
+/// Writes the recipe and the model; if the model cannot be written, there is no recipe either.
+fn write_result(graph: &Graph, recipe: &Recipe, output: &Path) -> Result<()> {
+    let path = recipe_path(output);
+    let file = crate::files::prepare(&path)?;
+    let text = format!("# The recipe of {}, for --recipe.\n{}", file_name(output), recipe.to_toml());
+    std::fs::write(file.path(), text).map_err(|e| Error::io("write", &path, e))?;
+    write_model(graph, output)?;
+    file.persist(&path).map_err(|e| Error::io("write", &path, e.error))?;
+    Ok(())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+pub(crate) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Dynamic => "dynamic",
+        Mode::Int8 => "int8",
+        Mode::Float16 => "float16",
+    }
+}
+
+/// The samples of a quantization.
+struct Samples {
+    calibration: Option<ModelData>,
+    measured: Option<ModelData>,
+    notes: Vec<String>,
+}
+
+impl Samples {
+    fn open(options: &QuantizeOptions, job: &Job, calibrates: bool) -> Result<Samples> {
+        let open = |path: &PathBuf| ModelData::open(path, &job.graph, &options.model, &options.data_options);
+        let data = options.data.as_ref().map(open).transpose()?;
+        let eval = options.eval.as_ref().map(open).transpose()?;
+        let mut notes: Vec<String> = Vec::new();
+        for note in data.iter().chain(&eval).flat_map(|d| d.dataset().notes()) {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+        let Some(data) = data else {
+            return Ok(Samples { calibration: None, measured: eval, notes });
+        };
+        let (calibration, held) = match (calibrates, &eval) {
+            (true, Some(_)) => (data.dataset().spread(options.samples), None),
+            (true, None) => hold_back(data.dataset(), options.samples),
+            (false, _) => (data.dataset().take(0), Some(data.dataset().spread(HELD_BACK))),
+        };
+        if calibrates && held.is_none() && eval.is_none() {
+            notes.push("there is one sample only: nothing could be held back to measure on".to_owned());
+        }
+        let held = held.map(|held| data.with(held));
+        Ok(Samples { calibration: calibrates.then(|| data.with(calibration)), measured: eval.or(held), notes })
+    }
+}
+
+/// Samples to calibrate with, and others to measure on.
+fn hold_back(data: &Dataset, samples: usize) -> (Dataset, Option<Dataset>) {
+    if data.len() > samples {
+        let (calibration, rest) = data.split(samples);
+        return (calibration, Some(rest.spread(HELD_BACK)));
+    }
+    if data.len() < 2 {
+        return (data.clone(), None);
+    }
+    let (held, calibration) = data.split((data.len() / 10).clamp(1, HELD_BACK));
+    (calibration, Some(held))
+}
+
+fn measure(
+    job: &Job,
+    after: Graph,
+    data: &Samples,
+    options: &QuantizeOptions,
+    report: &mut Quantize,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    let run = |threads| RunOptions { threads, ..RunOptions::default() };
+    let mut before = Model::simplified(job.graph.clone(), &options.model, &run(options.threads))?;
+    let mut model = Model::new(after, &options.output, &run(options.threads))?;
+    if let Some(samples) = &data.measured {
+        let measured = evaluate(&mut model, Some(&mut before), samples, None, options.threads, progress)?;
+        let result = measured.report;
+        if measured.not_numbers {
+            report.warnings.push("outputs hold NaN or infinity, in the float model or the quantized one".to_owned());
+        }
+        report.samples = result.samples;
+        (report.agreement, report.sqnr_db, report.cosine) = (result.agreement, result.sqnr_db, result.cosine);
+        (report.top1_before, report.top1_after) = (measured.reference_top1, result.top1);
+        report.skipped += result.skipped;
+    }
+    let inputs = match &data.measured {
+        Some(samples) => first_inputs(samples)?,
+        None => {
+            let (shapes, chosen) = run_shapes(&job.graph, None);
+            if !chosen.is_empty() {
+                let what = format!("latency was measured with {} (--input-shape fixes others)", chosen.join(", "));
+                report.notes.push(what);
+            }
+            synthetic_inputs(&job.graph, &shapes)
+        }
+    };
+    if options.latency_threads != options.threads {
+        let run = run(options.latency_threads);
+        before = Model::simplified(job.graph.clone(), &options.model, &run)?;
+        model = Model::simplified(model.graph().clone(), &options.output, &run)?;
+    }
+    report.threads = match options.latency_threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let adapted = crate::adapt_inputs(&inputs, &job.graph, model.graph()).unwrap_or_else(|| inputs.clone());
+    report.latency_before_ms = median_ms(&mut before, &inputs)?;
+    report.latency_after_ms = median_ms(&mut model, &adapted)?;
+    Ok(())
+}
+
+fn first_inputs(data: &ModelData) -> Result<Vec<Tensor>> {
+    match data.batches(1)?.next() {
+        Some(batch) => Ok(batch?.inputs),
+        None => Err(Error::Usage("the data holds no sample".to_owned())),
+    }
+}
+
+fn median_ms(model: &mut Model, inputs: &[Tensor]) -> Result<f64> {
+    let times = time_runs(model, inputs, Repeat::SHORT)?;
+    Ok(Latency::of_seconds(&times).map_or(0.0, |l| l.median_ms))
+}
+
+/// Draws the conclusions: what was lost, whether that is accepted, what looks bad.
+fn judge(report: &mut Quantize) {
+    let points = |before: f64, after: f64| (before - after) * 100.0;
+    report.drop_points = match (report.top1_before, report.top1_after, report.agreement) {
+        (Some(before), Some(after), _) => Some(points(before, after)),
+        (_, _, Some(agreement)) => Some(points(1.0, agreement)),
+        _ => None,
+    };
+    let mut warnings = Vec::new();
+    if let Some(agreement) = report.agreement.filter(|&a| a < BAD_AGREEMENT) {
+        warnings.push(format!(
+            "the quantized model gives the float model's answer on only {:.1} % of the samples; `fewbits compare` \
+             shows the layers to --exclude",
+            100.0 * agreement
+        ));
+    }
+    if let Some(db) = report.sqnr_db.filter(|&db| db < BAD_SQNR_DB) {
+        warnings.push(format!(
+            "the outputs are far from the float model's: SQNR {db:.1} dB; `fewbits compare` shows the layers to \
+             --exclude"
+        ));
+    }
+    for overflow in &report.overflows {
+        warnings.push(format!(
+            "`{}` has {} element(s) beyond half precision; it stays float32",
+            overflow.tensor, overflow.elements
+        ));
+    }
+    report.accepted = match (report.max_drop_points, report.drop_points) {
+        (None, _) => true,
+        (Some(most), Some(lost)) => lost <= most,
+        (Some(_), None) => false,
+    };
+    if !report.accepted {
+        let lost = report
+            .drop_points
+            .map_or_else(|| "no measurable accuracy".to_owned(), |d| format!("a loss of {d:.2} points"));
+        let most = report.max_drop_points.unwrap_or_default();
+        warnings.push(format!("{lost} exceeds --max-drop {most}; the files were written all the same"));
+    }
+    report.warnings.extend(warnings);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_contradict_themselves_are_refused_before_reading() {
+        let options = QuantizeOptions::new("none.onnx", "out.onnx");
+        let with = |change: &dyn Fn(&mut QuantizeOptions)| {
+            let mut options = options.clone();
+            change(&mut options);
+            options.check().unwrap_err()
+        };
+        let int8 = with(&|o| o.recipe = Some(Recipe::new(Mode::Int8)));
+        assert!(int8.is_usage() && int8.to_string().contains("--data"));
+        let io = with(&|o| o.recipe = Some(Recipe { io: IoType::Int8, ..Recipe::new(Mode::Dynamic) }));
+        assert!(io.to_string().contains("--io"));
+        let drop = with(&|o| o.max_drop = Some(1.0));
+        assert!(drop.to_string().contains("--max-drop"));
+        let samples = with(&|o| (o.samples, o.data) = (0, Some("x.npz".into())));
+        assert!(samples.to_string().contains("--samples 0"));
+    }
+
+    #[test]
+    fn the_mode_follows_from_the_data() {
+        let mut options = QuantizeOptions::new("m.onnx", "o.onnx");
+        assert_eq!(options.effective_recipe().mode, Mode::Dynamic);
+        options.data = Some("x.npz".into());
+        assert_eq!(options.effective_recipe().mode, Mode::Int8);
+        assert_eq!(recipe_path(Path::new("a/m.int8.tflite")), Path::new("a/m.int8.recipe.toml"));
+    }
+
+    #[test]
+    fn drop_is_top1_where_there_are_labels_else_agreement() {
+        let mut report = Quantize {
+            samples: 50,
+            agreement: Some(0.95),
+            sqnr_db: Some(20.0),
+            max_drop_points: Some(1.0),
+            ..Quantize::default()
+        };
+        judge(&mut report);
+        assert!((report.drop_points.unwrap() - 5.0).abs() < 1e-9 && !report.accepted);
+        let mut labelled =
+            Quantize { top1_before: Some(0.9), top1_after: Some(0.895), warnings: vec![], ..report.clone() };
+        judge(&mut labelled);
+        assert!(labelled.accepted && labelled.warnings.is_empty());
+        let mut unmeasured = Quantize { max_drop_points: Some(1.0), ..Quantize::default() };
+        judge(&mut unmeasured);
+        assert!(!unmeasured.accepted);
+    }
+
+    #[test]
+    fn bad_results_are_called_bad() {
+        let mut report = Quantize { samples: 5, agreement: Some(0.5), sqnr_db: Some(3.0), ..Quantize::default() };
+        judge(&mut report);
+        assert_eq!(report.warnings.len(), 2);
+        assert!(report.warnings[0].contains("50.0 %") && report.warnings[1].contains("3.0 dB"));
+    }
+}

@@ -1,0 +1,8 @@
+//! The real binary, run in fresh directories. One test program, by theme.
+
+mod bad_input;
+mod commands;
+mod common;
+mod demo;
+mod quantize;
+mod regression;

@@ -1,0 +1,152 @@
+//! `fewbits quantize`: modes, formats, determinism, recipes, exit codes.
+
+use crate::common::Place;
+use serde_json::Value;
+
+fn number(value: &Value, key: &str) -> f64 {
+    value[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {value}"))
+}
+
+#[test]
+fn every_mode_and_format_gives_a_small_file_that_agrees() {
+    let place = Place::new();
+    for (mode, limit) in [("dynamic", 0.27), ("int8", 0.27), ("float16", 0.51)] {
+        for extension in ["onnx", "tflite"] {
+            let out = format!("m.{mode}.{extension}");
+            let report = place.json(&format!("quantize digits_cnn.onnx -o {out} --mode {mode} --data digits.npz"));
+            assert_eq!(report["mode"], mode);
+            assert!(number(&report, "ratio") <= limit, "{out}: {report}");
+            assert_eq!(number(&report, "bytes_after"), place.bytes(&out).len() as f64);
+            assert_eq!(report["samples"], 50, "held back, or measured on");
+            assert!(number(&report, "agreement") >= 0.98, "{out}: {report}");
+            assert!(number(&report, "sqnr_db") >= 20.0, "{out}: {report}");
+            assert!(number(&report, "cosine") >= 0.99, "{out}: {report}");
+            assert!(number(&report, "latency_before_ms") > 0.0 && number(&report, "latency_after_ms") > 0.0);
+            assert_eq!(report["accepted"], true);
+            assert!(place.path(&format!("m.{mode}.recipe.toml")).exists());
+        }
+    }
+}
+
+#[test]
+fn the_mode_follows_from_the_data() {
+    let place = Place::new();
+    assert_eq!(place.json("quantize digits_cnn.onnx -o a.onnx")["mode"], "dynamic");
+    assert_eq!(place.json("quantize digits_cnn.onnx -o b.onnx --data digits.npz")["mode"], "int8");
+    let text = place.ok("quantize digits_cnn.onnx -o c.onnx").stdout;
+    assert!(text.contains("accuracy was not measured: no data was given"), "{text}");
+    assert!(text.contains("size") && text.contains("latency"), "{text}");
+}
+
+#[test]
+fn same_bytes_twice_and_with_one_and_two_threads() {
+    let place = Place::new();
+    for extension in ["onnx", "tflite"] {
+        for mode in ["dynamic", "int8", "float16"] {
+            let mut first: Option<(Vec<u8>, Vec<u8>)> = None;
+            for threads in ["1", "2", "2"] {
+                let line = format!(
+                    "quantize digits_cnn.onnx -o m.{extension} --mode {mode} --data digits.npz --samples 40 --threads {threads}"
+                );
+                place.ok(&line);
+                let bytes = (place.bytes(&format!("m.{extension}")), place.bytes("m.recipe.toml"));
+                assert!(first.get_or_insert_with(|| bytes.clone()) == &bytes, "{mode} {extension}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_calibration_method_works() {
+    let place = Place::new();
+    for method in ["minmax", "moving-average", "percentile", "entropy", "mse"] {
+        let line =
+            format!("quantize digits_cnn.onnx -o m.tflite --data digits.npz --calibration {method} --per-tensor");
+        let report = place.json(&line);
+        assert!(number(&report, "agreement") >= 0.96, "{method}: {report}");
+        let recipe = String::from_utf8(place.bytes("m.recipe.toml")).unwrap();
+        assert!(recipe.contains(method) && recipe.contains("per-tensor = true"), "{recipe}");
+    }
+}
+
+#[test]
+fn integer_inputs_and_outputs_leave_no_float_operator() {
+    let place = Place::new();
+    for io in ["int8", "uint8"] {
+        let report = place.json(&format!("quantize digits_cnn.onnx -o m.tflite --data digits.npz --io {io}"));
+        assert!(number(&report, "agreement") >= 0.98, "{io}: {report}");
+        let inspected = place.json("inspect m.tflite --edges");
+        assert_eq!(inspected["inputs"][0]["dtype"], io);
+        assert_eq!(inspected["outputs"][0]["dtype"], io);
+        for edge in inspected["edges"].as_array().unwrap() {
+            assert!(!edge["dtype"].as_str().unwrap().starts_with("float"), "{edge}");
+        }
+        let line = "evaluate m.tflite --data digits.npz --reference digits_cnn.onnx --samples 100";
+        assert!(number(&place.json(line), "agreement") >= 0.98);
+    }
+}
+
+/// Name of a node of the model, as `compare` knows it.
+fn first_layer(place: &Place) -> String {
+    let layers = place.json("compare digits_cnn.onnx digits_cnn.onnx --data digits.npz --samples 1");
+    let conv = layers["layers"].as_array().unwrap().iter().find(|l| l["op"] == "Conv2d").unwrap();
+    conv["node"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_recipe_written_gives_the_same_file_again() {
+    let place = Place::new();
+    let excluded = first_layer(&place);
+    let flags = format!("--calibration percentile --weight-scales mse --exclude {excluded}");
+    place.ok(&format!("quantize digits_cnn.onnx -o a.onnx --data digits.npz {flags}"));
+    let recipe = String::from_utf8(place.bytes("a.recipe.toml")).unwrap();
+    assert!(recipe.contains(&excluded), "{recipe}");
+    place.ok("quantize digits_cnn.onnx -o b.onnx --data digits.npz --recipe a.recipe.toml");
+    assert_eq!(place.bytes("a.onnx"), place.bytes("b.onnx"));
+    place.ok("quantize digits_cnn.onnx -o c.onnx --data digits.npz --recipe a.recipe.toml --calibration minmax");
+    assert_ne!(place.bytes("a.onnx"), place.bytes("c.onnx"));
+}
+
+#[test]
+fn a_missed_target_is_exit_code_3() {
+    let place = Place::new();
+    let good = place.json("quantize digits_cnn.onnx -o good.onnx --data digits.npz --eval digits.npz --max-drop 1%");
+    assert_eq!((good["samples"].as_u64(), &good["accepted"]), (Some(1797), &Value::Bool(true)));
+    assert!(number(&good, "drop_points") <= 1.0);
+    // One sample of noise as calibration: whatever the digits do lies outside of the ranges.
+    let tiny = fewbits::graph::Tensor::new(vec![2, 1, 8, 8], vec![0.01f32; 128]);
+    place.write_npy("tiny.npy", &tiny);
+    let bad =
+        place.fewbits("quantize digits_cnn.onnx -o bad.onnx --data tiny.npy --eval digits.npz --max-drop 1 --json");
+    assert_eq!(bad.code, Some(3), "{}", bad.stderr);
+    let bad: Value = serde_json::from_str(&bad.stdout).unwrap();
+    assert_eq!(bad["accepted"], false);
+    assert!(number(&bad, "drop_points") > 1.0);
+    let warnings = bad["warnings"].to_string();
+    assert!(warnings.contains("exceeds --max-drop 1"), "{warnings}");
+    assert!(place.path("bad.onnx").exists());
+}
+
+#[test]
+fn samples_not_calibrated_on_are_measured_on() {
+    let place = Place::new();
+    let few = place.json("quantize digits_cnn.onnx -o m.onnx --data digits.npz --samples 20");
+    assert_eq!((&few["calibration_samples"], &few["samples"]), (&Value::from(20), &Value::from(50)));
+    let all = place.json("quantize digits_cnn.onnx -o m.onnx --data digits.npz --samples 5000");
+    assert_eq!((&all["calibration_samples"], &all["samples"]), (&Value::from(1747), &Value::from(50)));
+    place.write_npy("one.npy", &fewbits::graph::Tensor::new(vec![1, 1, 8, 8], vec![3.0f32; 64]));
+    let one = place.json("quantize digits_cnn.onnx -o m.onnx --data one.npy");
+    assert_eq!((&one["calibration_samples"], &one["samples"]), (&Value::from(1), &Value::from(0)));
+    assert!(one["notes"].to_string().contains("one sample only"), "{one}");
+}
+
+#[test]
+fn tflite_goes_in_and_onnx_comes_out() {
+    let place = Place::new();
+    place.ok("quantize digits_cnn.onnx -o half.tflite --mode float16");
+    let report = place.json("evaluate half.tflite --data digits.npz --reference digits_cnn.onnx --samples 100");
+    assert!(number(&report, "sqnr_db") > 50.0, "{report}");
+    place.ok("quantize half.tflite -o m.onnx --data digits.npz");
+    let report = place.json("evaluate m.onnx --data digits.npz --reference half.tflite --samples 100");
+    assert!(number(&report, "agreement") >= 0.98, "{report}");
+}

@@ -1,0 +1,86 @@
+//! Bias correction: rounding weights shifts the mean of each output channel by
+//! `E[(ŵ − w)·x] = (ŵ − w)·E[x]`, which the bias can take back (Nagel et al. 2019, §4.2; the means
+//! are those of calibration).
+
+use fewbits_graph::{Node, Op, Quantization, Tensor};
+
+/// The shift of each output channel's mean that quantizing `weights` to `quantized` causes, for
+/// inputs whose channels have the given means. Borders, where padding takes part, count as the
+/// interior.
+///
+/// `None` for operators whose outputs do not all see the same weights (transposed convolution).
+pub(crate) fn mean_shift(
+    node: &Node,
+    weights: &Tensor,
+    quantized: &Tensor,
+    quant: &Quantization,
+    means: &[f64],
+) -> Option<Vec<f64>> {
+    let float = weights.to_f32();
+    let integers = quantized.as_slice::<i8>()?;
+    let shape = weights.shape();
+    let scale = |channel: usize| f64::from(quant.scales[if quant.scales.len() == 1 { 0 } else { channel }]);
+    let error = |i: usize, channel: usize| f64::from(integers[i]) * scale(channel) - f64::from(float[i]);
+    let mut shift;
+    match &node.op {
+        Op::Conv2d(_) | Op::FullyConnected(_) => {
+            let (outputs, inner) = (shape[0], *shape.last()?);
+            let groups = means.len() / inner.max(1);
+            shift = vec![0.0; outputs];
+            for (i, _) in float.iter().enumerate() {
+                let output = i / (float.len() / outputs);
+                let group = output / (outputs / groups.max(1)).max(1);
+                shift[output] += error(i, output) * means.get(group * inner + i % inner)?;
+            }
+        }
+        Op::DepthwiseConv2d(op) => {
+            let outputs = *shape.last()?;
+            shift = vec![0.0; outputs];
+            for (i, _) in float.iter().enumerate() {
+                let output = i % outputs;
+                shift[output] += error(i, output) * means.get(output / op.multiplier.max(1))?;
+            }
+        }
+        _ => return None,
+    }
+    Some(shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{WeightScales, quantize_weights};
+    use fewbits_graph::Activation;
+    use fewbits_graph::ops::{Conv2d, FullyConnected};
+
+    #[test]
+    fn the_shift_is_the_difference_of_mean_outputs() {
+        let weights = Tensor::new(vec![2, 3], vec![0.3f32, -0.7, 0.11, 1.0, 0.013, -0.5]);
+        let (quantized, quant) = quantize_weights(&weights, Some(0), WeightScales::Max, |_| 0.0);
+        let node = Node {
+            name: String::new(),
+            op: FullyConnected { activation: Activation::None }.into(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let means = [2.0, -3.0, 5.0];
+        let shift = mean_shift(&node, &weights, &quantized, &quant, &means).unwrap();
+        let (q, w) = (quantized.to_f32(), weights.to_f32());
+        for o in 0..2 {
+            let dot = |f: &dyn Fn(usize) -> f64| -> f64 { (0..3).map(|i| f(3 * o + i) * means[i]).sum() };
+            let expected = dot(&|i| f64::from(q[i]) * f64::from(quant.scales[o])) - dot(&|i| f64::from(w[i]));
+            assert!((shift[o] - expected).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn groups_read_their_own_channels() {
+        // Two groups of one input channel; the second channel is always 0, so its group has no shift.
+        let weights = Tensor::new(vec![2, 1, 2, 1], vec![0.3f32, 1.0, 0.3, 1.0]);
+        let (quantized, quant) = quantize_weights(&weights, Some(0), WeightScales::Max, |_| 0.0);
+        let op = Conv2d { stride: [1, 1], dilation: [1, 1], padding: [0; 4], groups: 2, activation: Activation::None };
+        let node = Node { name: String::new(), op: op.into(), inputs: Vec::new(), outputs: Vec::new() };
+        let shift = mean_shift(&node, &weights, &quantized, &quant, &[1.0, 0.0]).unwrap();
+        assert!(shift[0].abs() > 1e-4 && shift[1] == 0.0, "{shift:?}");
+    }
+}

@@ -1,0 +1,185 @@
+//! `fewbits quantize`: what it cost and what it gained.
+
+use serde::Serialize;
+
+use crate::evaluate::notes;
+use crate::{Align, Report, Style, Table, format};
+
+/// A weight tensor in which half precision turned values into infinity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Overflow {
+    /// The tensor's name.
+    pub tensor: String,
+    /// Elements that became infinite.
+    pub elements: u64,
+}
+
+/// The summary that ends every quantization.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Quantize {
+    /// The float model's file.
+    pub model: String,
+    /// The file written.
+    pub output: String,
+    /// The recipe written beside it.
+    pub recipe: String,
+    /// `dynamic`, `int8` or `float16`.
+    pub mode: String,
+    /// Size of the float model in bytes, weights in external files included.
+    pub bytes_before: u64,
+    /// Size of the file written.
+    pub bytes_after: u64,
+    /// `bytes_after / bytes_before`.
+    pub ratio: f64,
+    /// Samples that ranges were chosen from; 0 where the mode needs none.
+    pub calibration_samples: u64,
+    /// Samples, none of them used for calibration, on which the next fields were measured; 0
+    /// without data.
+    pub samples: u64,
+    /// Share of output rows whose largest element is that of the float model; `null` without data.
+    pub agreement: Option<f64>,
+    /// SQNR against the float model in decibels, at most 200; `null` without data.
+    pub sqnr_db: Option<f64>,
+    /// Cosine similarity with the float model; `null` without data.
+    pub cosine: Option<f64>,
+    /// The float model's top-1 accuracy on those samples; `null` without labels.
+    pub top1_before: Option<f64>,
+    /// The quantized model's; `null` without labels.
+    pub top1_after: Option<f64>,
+    /// Median wall time of one run of the float model, measured here.
+    pub latency_before_ms: f64,
+    /// The same for the quantized model.
+    pub latency_after_ms: f64,
+    /// Threads of the latency measurement.
+    pub threads: usize,
+    /// Percentage points lost: of top-1 where there are labels, else of agreement; `null` without
+    /// data.
+    pub drop_points: Option<f64>,
+    /// The most that `--max-drop` allows; `null` if it was not given.
+    pub max_drop_points: Option<f64>,
+    /// Whether the drop is within `--max-drop`; `true` if that was not given.
+    pub accepted: bool,
+    /// Tensors in which half precision overflowed.
+    pub overflows: Vec<Overflow>,
+    /// Samples that were left out because their image does not decode.
+    pub skipped: u64,
+    /// What looks bad.
+    pub warnings: Vec<String>,
+    /// What was assumed, and why something could not be measured.
+    pub notes: Vec<String>,
+}
+
+impl Report for Quantize {
+    fn text(&self, style: Style) -> String {
+        let mut table =
+            Table::new(&[("", Align::Left), ("before", Align::Right), ("after", Align::Right), ("", Align::Left)]);
+        let ratio = format!("{} of the size", format::ratio(self.bytes_after, self.bytes_before));
+        table.row(["size".to_owned(), format::bytes(self.bytes_before), format::bytes(self.bytes_after), ratio]);
+        if let (Some(before), Some(after)) = (self.top1_before, self.top1_after) {
+            let change = format!("{:+.2} points", (after - before) * 100.0);
+            table.row([
+                "top-1".to_owned(),
+                format::percent(self.top1_before),
+                format::percent(self.top1_after),
+                change,
+            ]);
+        }
+        let threads = if self.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", self.threads) };
+        table.row([
+            "latency".to_owned(),
+            format::milliseconds(self.latency_before_ms),
+            format::milliseconds(self.latency_after_ms),
+            format!("{}, {threads}", speedup(self.latency_before_ms, self.latency_after_ms)),
+        ]);
+        let mut text = table.text(style);
+        text.push_str(&self.accuracy());
+        text.push_str(&notes(&self.notes, style));
+        for warning in &self.warnings {
+            text.push_str(&format!("{} {warning}\n", style.warning("WARNING:")));
+        }
+        text.push_str(&format!("wrote {} and {}\n", self.output, self.recipe));
+        text
+    }
+}
+
+impl Quantize {
+    fn accuracy(&self) -> String {
+        if self.samples == 0 {
+            return "accuracy was not measured: no data was given (--data or --eval)\n".to_owned();
+        }
+        let mut parts = Vec::new();
+        if self.agreement.is_some() {
+            parts.push(format!("agreement {}", format::percent(self.agreement)));
+        }
+        parts.push(format!("SQNR {}", format::decibel(self.sqnr_db)));
+        parts.push(format!("cosine {}", format::cosine(self.cosine)));
+        let of = if self.samples == 1 { "sample" } else { "samples" };
+        format!("against the float model on {} {of} not used for calibration: {}\n", self.samples, parts.join(", "))
+    }
+}
+
+/// `2.4x faster`, `1.3x slower`.
+fn speedup(before: f64, after: f64) -> String {
+    if before <= 0.0 || after <= 0.0 {
+        return format::NOTHING.to_owned();
+    }
+    match before / after {
+        r if r >= 1.0 => format!("{r:.2}x faster"),
+        r => format!("{:.2}x slower", 1.0 / r),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Quantize {
+        Quantize {
+            output: "m.int8.tflite".into(),
+            recipe: "m.int8.recipe.toml".into(),
+            bytes_before: 800_000,
+            bytes_after: 202_400,
+            samples: 50,
+            agreement: Some(0.98),
+            sqnr_db: Some(24.31),
+            cosine: Some(0.998),
+            top1_before: Some(0.986),
+            top1_after: Some(0.984),
+            latency_before_ms: 2.0,
+            latency_after_ms: 0.8,
+            threads: 1,
+            warnings: vec!["look".into()],
+            ..Quantize::default()
+        }
+    }
+
+    #[test]
+    fn summary_says_cost_and_gain() {
+        assert_eq!(
+            example().text(Style::Plain),
+            "           before     after
+size       800 KB    202 KB  0.253 of the size
+top-1     98.60 %   98.40 %  -0.20 points
+latency  2.000 ms  0.800 ms  2.50x faster, 1 thread
+against the float model on 50 samples not used for calibration: agreement 98.00 %, SQNR 24.3 dB, cosine 0.99800
+WARNING: look
+wrote m.int8.tflite and m.int8.recipe.toml
+"
+        );
+    }
+
+    #[test]
+    fn missing_data_is_said_not_hidden() {
+        let report = Quantize { samples: 0, top1_before: None, top1_after: None, ..example() };
+        let text = report.text(Style::Plain);
+        assert!(text.contains("accuracy was not measured: no data was given"), "{text}");
+        assert!(!text.contains("top-1"));
+    }
+
+    #[test]
+    fn slower_is_called_slower() {
+        assert_eq!(speedup(1.0, 2.0), "2.00x slower");
+        assert_eq!(speedup(3.0, 2.0), "1.50x faster");
+        assert_eq!(speedup(0.0, 2.0), "-");
+    }
+}
