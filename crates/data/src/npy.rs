@@ -1,8 +1,8 @@
 //! The `.npy` format (NumPy Enhancement Proposal 1 and
 //! `numpy/lib/format.py`): header, and rows read on demand.
 //!
-//! The header is parsed here and not by `npyz`: a hostile header makes that
-//! parser allocate what the length field says, recurse as deep as the text
+//! The header is parsed here and not by `npyz`, the known
+//! crate: a hostile header makes that one allocate what the length field says, recurse as deep as the text
 //! nests, and overflow on the product of the shape.
 
 use std::borrow::Cow;

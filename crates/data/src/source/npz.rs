@@ -1,10 +1,10 @@
 //! Members of an `.npz`.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-use npyz::npz::{NpzArchive, array_name_from_file_name};
+use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::DataError;
 use crate::npy::{Header, NpyArray, data_len};
@@ -18,26 +18,28 @@ const MAX_RATIO: u64 = 1_040;
 /// # Errors
 /// [`DataError::Io`] and [`DataError::BadArray`], and those of the header.
 pub(crate) fn open(path: &Path) -> Result<Vec<(String, NpyArray)>, DataError> {
-    // A first open tells a missing file from a malformed one.
-    File::open(path).map_err(|e| DataError::io(path, e))?;
-    let mut archive = NpzArchive::open(path).map_err(|e| DataError::BadArray {
+    let file = File::open(path).map_err(|e| DataError::io(path, e))?;
+    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| DataError::BadArray {
         array: path.display().to_string(),
         reason: format!("is not an .npz: {e}"),
     })?;
-    let zip = archive.zip_archive();
-    let mut files: Vec<String> = zip.file_names().map(str::to_owned).collect();
+    let names = zip.file_names().map(|name| name.map(|n| n.into_owned()));
+    let mut files: Vec<String> = names.collect::<Result<_, _>>().map_err(|e| DataError::BadArray {
+        array: path.display().to_string(),
+        reason: format!("has a member whose name is not text: {e}"),
+    })?;
     files.sort();
     let mut arrays = Vec::new();
     for file in files {
-        let Some(name) = array_name_from_file_name(&file) else {
+        let Some(name) = file.strip_suffix(".npy") else {
             continue;
         };
         let origin = format!("{}: array '{name}'", path.display());
         let mut member =
             zip.by_name(&file).map_err(|e| DataError::BadArray { array: origin.clone(), reason: e.to_string() })?;
         let layout = Member {
-            method: member.compression().to_string(),
-            start: member.data_start(),
+            method: member.compression(),
+            start: member.data_start().unwrap_or(0),
             packed: member.compressed_size(),
             size: member.size(),
         };
@@ -48,8 +50,7 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, NpyArray)>, DataError> {
 
 /// What the archive's directory says of a member.
 struct Member {
-    /// As the archive reader spells it: its type cannot be named through `npyz`.
-    method: String,
+    method: CompressionMethod,
     start: u64,
     packed: u64,
     size: u64,
@@ -63,13 +64,13 @@ fn open_member(path: &Path, origin: String, member: &Member, reader: &mut dyn Re
     if end.is_none_or(|end| end > file_len) {
         return Err(bad("the archive is shorter than its directory says".to_owned()));
     }
-    match member.method.as_str() {
-        "Stored" => {
+    match member.method {
+        CompressionMethod::Stored => {
             let header = Header::read(reader, member.size.min(member.packed), &origin)?;
             let start = member.start + header.len;
             NpyArray::in_file(origin, header, file, start)
         }
-        "Deflated" => {
+        CompressionMethod::Deflated => {
             let possible = member.packed.saturating_mul(MAX_RATIO);
             let header = Header::read(reader, member.size.min(possible), &origin)?;
             let mut bytes = Vec::with_capacity(data_len(&header, &origin)?);

@@ -124,6 +124,101 @@ impl Narrow {
     }
 }
 
+/// Copies sums out of registers.
+#[inline(always)]
+pub(super) fn spill<const M: usize, const V: usize>(_: Avx2, sums: &[[__m256i; V]; M]) -> [[[i32; 8]; V]; M] {
+    let mut acc = [[[0i32; 8]; V]; M];
+    for (acc, sum) in acc.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+        // SAFETY: the token proves that this CPU has AVX2.
+        unsafe { store_i32(acc, *sum) }
+    }
+    acc
+}
+
+/// Requantizes a full tile of sums that are still in registers, by the float rounding: `sums[r][v]`
+/// has columns `8 * v..` of row `r` and channels `channel + 8 * v..`; `V` is 1 or 2.
+#[inline(always)]
+pub(super) fn requant_sums<const M: usize, const V: usize>(
+    _: Avx2,
+    r: &Requant,
+    sums: &[[__m256i; V]; M],
+    channel: usize,
+    out: &mut [i8],
+    stride: usize,
+) {
+    // SAFETY: the token proves that this CPU has AVX2.
+    unsafe {
+        if r.needs_limit() {
+            requant_sums_avx2(r, sums, channel, out, stride, |x| round_even(x));
+        } else {
+            requant_sums_avx2(r, sums, channel, out, stride, |x| _mm256_cvtps_epi32(x));
+        }
+    }
+}
+
+/// Four vectors of sums at a time, so that every narrowing works on whole registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn requant_sums_avx2<const M: usize, const V: usize>(
+    r: &Requant,
+    sums: &[[__m256i; V]; M],
+    channel: usize,
+    out: &mut [i8],
+    stride: usize,
+    round: impl Fn(__m256) -> __m256i,
+) {
+    const { assert!(V == 1 || V == 2) }
+    assert!(out.len() >= (M - 1) * stride + 8 * V, "a tile of {M} rows {stride} apart");
+    let (min, max) = r.clamp();
+    let to = Narrow::new(r.zero_point(), min, max);
+    // The per-channel arrays have slack, so 16 factors can be loaded at any channel.
+    let scales = array::<f32, 16>(&r.scale, channel);
+    let scales = [load_f32(array(scales, 0)), load_f32(array(scales, 8))];
+    let vectors = sums.as_flattened();
+    for first in (0..M * V).step_by(4) {
+        let mut scaled = [_mm256_setzero_si256(); 4];
+        for (i, scaled) in scaled.iter_mut().enumerate() {
+            // Past the end the last vector once more; its copy is dropped.
+            let at = (first + i).min(M * V - 1);
+            *scaled = round(_mm256_mul_ps(_mm256_cvtepi32_ps(vectors[at]), scales[at % V]));
+        }
+        let bytes = narrow4(scaled, &to);
+        for (half, bytes) in [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)].into_iter().enumerate()
+        {
+            let row = (first + 2 * half) / V;
+            // SAFETY: rows `row` and, for one vector a row, `row + 1` are only stored if they are
+            // under `M`, and the assert proves that `8 * V` bytes of `M` rows are inside `out`.
+            unsafe {
+                let dst = out.as_mut_ptr().wrapping_add(row * stride);
+                if V == 2 && row < M {
+                    _mm_storeu_si128(dst.cast(), bytes);
+                }
+                if V == 1 && row < M {
+                    _mm_storel_epi64(dst.cast(), bytes);
+                }
+                if V == 1 && row + 1 < M {
+                    _mm_storeh_pd(dst.wrapping_add(stride).cast(), _mm_castsi128_pd(bytes));
+                }
+            }
+        }
+    }
+}
+
+/// Four vectors of 8 i32 narrowed to i8 with saturation, plus a zero point, clamped: 8 bytes of
+/// each, in order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn narrow4(x: [__m256i; 4], out: &Narrow) -> __m256i {
+    let ab = _mm256_adds_epi16(_mm256_packs_epi32(x[0], x[1]), out.zero_point);
+    let cd = _mm256_adds_epi16(_mm256_packs_epi32(x[2], x[3]), out.zero_point);
+    let bytes = _mm256_packs_epi16(ab, cd);
+    let min = _mm256_broadcastsi128_si256(out.min);
+    let max = _mm256_broadcastsi128_si256(out.max);
+    let bytes = _mm256_min_epi8(_mm256_max_epi8(bytes, min), max);
+    // The packs work within halves: fours of a, b, c, d from the low ones, then from the high ones.
+    _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+}
+
 /// Requantizes a row of accumulators of channels `c0..`.
 pub(super) fn requant_row(token: Avx2, r: &Requant, acc: &[i32], c0: usize, out: &mut [i8]) {
     let tile = Tile { acc, acc_stride: acc.len(), row: 0, rows: 1, channel: c0, cols: acc.len() };
@@ -182,6 +277,11 @@ fn requant_columns(
             let acc = array::<i32, 16>(tile.acc, from);
             let bytes = requant(load_i32(array(acc, 0)), load_i32(array(acc, 8)));
             store_i8x16(array_mut(out, to), bytes);
+        } else if width == 8 {
+            let sums = load_i32(array(tile.acc, from));
+            let dst = array_mut::<i8, 8>(out, to);
+            // SAFETY: `dst` is 8 writable bytes; the store has no alignment requirement.
+            unsafe { _mm_storel_epi64(dst.as_mut_ptr().cast(), requant(sums, sums)) }
         } else {
             let mut padded = [0i32; 16];
             padded[..width].copy_from_slice(&tile.acc[from..from + width]);

@@ -4,6 +4,7 @@
 
 use super::epilogue::{Epilogue, FloatOutput, ToF32, ToI8, ToI32};
 use super::gemm::{self, ConvRows, Layout, Packed, Target, ZeroPoints};
+use super::lines::{LineConv, Lines, split_unit};
 use super::requant::Requant;
 use crate::isa::Isa;
 use crate::shape::ConvShape;
@@ -17,6 +18,9 @@ pub struct PackedConv {
     isa: Isa,
     layout: Layout,
     shape: ConvShape,
+    /// How patches are read, unless they are plain rows of the input or the layout wants them
+    /// gathered.
+    lines: Option<Lines>,
     groups: Vec<Packed>,
 }
 
@@ -53,13 +57,17 @@ impl PackedConv {
         if let Some(bias) = bias {
             assert_eq!(bias.len(), s.out_c, "bias");
         }
+        let lines = (layout == Layout::Pairs && !s.is_pointwise()).then(|| Lines::new(&s));
         let groups = (0..s.groups)
             .map(|g| {
                 let bias = bias.map(|bias| &bias[g * n..(g + 1) * n]);
-                Packed::new(layout, k, n, bias, |k_at, col| weights[(g * n + col) * k + k_at])
+                match &lines {
+                    Some(lines) => lines.pack(&s, g * n, weights, bias),
+                    None => Packed::new(layout, k, n, bias, |k_at, col| weights[(g * n + col) * k + k_at]),
+                }
             })
             .collect();
-        Self { isa, layout, shape: s, groups }
+        Self { isa, layout, shape: s, lines, groups }
     }
 
     /// The geometry given at construction; its `batch` is not binding.
@@ -81,7 +89,10 @@ impl PackedConv {
     }
 
     fn task_scratch(&self) -> usize {
-        gemm::task_scratch(self.layout, self.groups[0].view().k)
+        match &self.lines {
+            Some(lines) => lines.task_scratch(),
+            None => gemm::task_scratch(self.layout, self.groups[0].view().k),
+        }
     }
 
     /// Int8 output. `requant` has `out_c` channels; its clamp is the fused activation.
@@ -141,14 +152,26 @@ impl PackedConv {
         if let ZeroPoints::Batch(all) = zero_points {
             assert_eq!(all.len(), batch, "input zero points");
         }
+        if rows == 0 {
+            return;
+        }
+        let (one_task, k) = (self.task_scratch(), self.groups[0].view().k);
+        if let Some(lines) = &self.lines {
+            let (isa, groups) = (self.isa, self.groups.as_slice());
+            let conv = LineConv { isa, lines, shape: s, groups, input, zero_points, epilogue };
+            let unit = split_unit(s, rows, gemm::task_count(rows, self.layout));
+            return gemm::split_rows(unit, rows, s.out_c, k, out, one_task, scratch, |range, out, scratch| {
+                conv.run(range, out, scratch);
+            });
+        }
         let source = |group| ConvRows { input, shape: s, group, zero_points };
         if let [only] = self.groups.as_slice() {
             let (weights, source) = (only.view(), source(0));
             return gemm::multiply_parallel(self.isa, weights, &source, epilogue, rows, out, scratch);
         }
         let n = s.out_c / s.groups;
-        let k = self.groups[0].view().k;
-        gemm::split_rows(self.layout, rows, s.out_c, k, out, scratch, |range, out, scratch| {
+        let unit = self.layout.rows();
+        gemm::split_rows(unit, rows, s.out_c, k, out, one_task, scratch, |range, out, scratch| {
             for (g, packed) in self.groups.iter().enumerate() {
                 let target = Target { stride: s.out_c, col0: g * n };
                 let panels = 0..self.layout.panel_count(n);

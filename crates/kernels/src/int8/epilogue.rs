@@ -1,7 +1,43 @@
 //! What happens to an int32 sum on its way out: int8, float or as it is.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m256i;
+
 use super::requant::Requant;
+#[cfg(target_arch = "x86_64")]
+use super::requant::Rounding;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
 use crate::isa::Isa;
+
+/// Where sums land in the output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// First row, counted over the whole output.
+    pub(crate) row: usize,
+    pub(crate) rows: usize,
+    /// First output channel.
+    pub(crate) channel: usize,
+    pub(crate) cols: usize,
+    /// Elements from one output row to the next.
+    pub(crate) stride: usize,
+}
+
+impl Place {
+    /// Cuts the rows into pieces of at most `most` rows, as equal as can be: full pieces and a thin
+    /// last one would waste more of the tiles.
+    #[inline]
+    pub(crate) fn tiles(self, most: usize) -> impl Iterator<Item = Self> {
+        let tiles = self.rows.div_ceil(most);
+        let (rows, longer) = (self.rows / tiles.max(1), self.rows % tiles.max(1));
+        let mut row = self.row;
+        (0..tiles).map(move |tile| {
+            let rows = rows + usize::from(tile < longer);
+            row += rows;
+            Self { row: row - rows, rows, ..self }
+        })
+    }
+}
 
 /// A tile of sums, row-major with `acc_stride` sums a row.
 pub(crate) struct Tile<'a> {
@@ -15,7 +51,13 @@ pub(crate) struct Tile<'a> {
     pub(crate) cols: usize,
 }
 
-impl Tile<'_> {
+impl<'a> Tile<'a> {
+    /// Sums `acc_stride` a row that belong at `place`.
+    pub(crate) fn new(acc: &'a [i32], acc_stride: usize, place: Place) -> Self {
+        let Place { row, rows, channel, cols, stride: _ } = place;
+        Self { acc, acc_stride, row, rows, channel, cols }
+    }
+
     /// Sums of row `r` of the tile.
     fn sums(&self, r: usize) -> &[i32] {
         &self.acc[r * self.acc_stride..][..self.cols]
@@ -29,6 +71,23 @@ pub(crate) trait Epilogue: Sync {
 
     /// Writes a tile; `out[0]` is its first element, rows are `stride` elements apart.
     fn store(&self, isa: Isa, tile: &Tile<'_>, out: &mut [Self::Out], stride: usize);
+
+    /// Writes sums that are still in registers: `sums[r][v]` has columns `8 * v..` of row `r` of
+    /// `place`, and `out[0]` is the first element of `place`. Rows and columns past those of
+    /// `place` are dropped.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn store_sums<const M: usize, const V: usize>(
+        &self,
+        token: Avx2,
+        isa: Isa,
+        sums: &[[__m256i; V]; M],
+        place: Place,
+        out: &mut [Self::Out],
+    ) {
+        let acc = super::avx2::spill(token, sums);
+        self.store(isa, &Tile::new(acc.as_flattened().as_flattened(), 8 * V, place), out, place.stride);
+    }
 }
 
 /// Int8 output.
@@ -45,6 +104,26 @@ impl Epilogue for ToI8<'_> {
         for r in 0..tile.rows {
             let out = &mut out[r * stride..][..tile.cols];
             self.0.apply_row(isa, tile.sums(r), tile.channel, out);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn store_sums<const M: usize, const V: usize>(
+        &self,
+        token: Avx2,
+        _isa: Isa,
+        sums: &[[__m256i; V]; M],
+        place: Place,
+        out: &mut [i8],
+    ) {
+        let full = place.rows == M && place.cols == 8 * V;
+        if full && self.0.rounding() == Rounding::Float {
+            super::avx2::requant_sums(token, self.0, sums, place.channel, out, place.stride);
+        } else {
+            let acc = super::avx2::spill(token, sums);
+            let tile = Tile::new(acc.as_flattened().as_flattened(), 8 * V, place);
+            super::avx2::requant_tile(token, self.0, &tile, out, place.stride);
         }
     }
 }

@@ -19,6 +19,7 @@ mod dense;
 mod depthwise;
 mod epilogue;
 mod gemm;
+mod lines;
 mod lut;
 mod matmul;
 mod mean;
@@ -54,9 +55,10 @@ pub use transpose_conv::PackedTransposeConv;
 use crate::registry::KernelInfo;
 
 /// Kernels with code of their own for each instruction set.
-const TILED: [(&str, &str); 9] = [
+const TILED: [(&str, &str); 10] = [
     ("i8_depthwise_1x1_scalar", "depthwise"),
     ("i8_depthwise_8x16_avx2", "depthwise"),
+    ("i8_depthwise_8x8_avx2", "depthwise"),
     ("i8_gemm_6x16_avx2", "gemm"),
     ("i8_gemm_6x16_scalar", "gemm"),
     ("i8_gemm_6x8_avx2", "gemm"),

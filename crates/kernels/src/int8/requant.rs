@@ -115,6 +115,7 @@ pub struct Requant {
     pub(crate) scale: Vec<f32>,
     pub(crate) multiplier: Vec<i32>,
     pub(crate) shift: Vec<i32>,
+    needs_limit: bool,
     zero_point: i32,
     min: i8,
     max: i8,
@@ -133,10 +134,13 @@ impl Requant {
         assert!(!multipliers.is_empty(), "a requantization needs a channel");
         let padded = || multipliers.iter().copied().chain(std::iter::repeat_n(0.0, CHANNEL_SLACK));
         let fixed: Vec<FixedMultiplier> = padded().map(FixedMultiplier::new).collect();
+        let scale: Vec<f32> = padded().map(|m| m as f32).collect();
         Self {
             rounding,
             channels: multipliers.len(),
-            scale: padded().map(|m| m as f32).collect(),
+            // Negated so that NaN asks for the limit too.
+            needs_limit: !scale.iter().all(|&scale| scale < 1.0),
+            scale,
             multiplier: fixed.iter().map(|m| m.multiplier).collect(),
             shift: fixed.iter().map(|m| m.shift).collect(),
             zero_point: i32::from(output_zero_point),
@@ -183,6 +187,14 @@ impl Requant {
     /// The output's inclusive clamp.
     pub fn clamp(&self) -> (i8, i8) {
         (self.min, self.max)
+    }
+
+    /// Whether the product of a sum and a scale may leave i32, so that it has to be limited before
+    /// it is converted: with all scales under 1 it cannot, |sum| being at most 2^31.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn needs_limit(&self) -> bool {
+        self.needs_limit
     }
 
     /// One accumulator of channel `c` to int8: the definition every vector path is tested against.

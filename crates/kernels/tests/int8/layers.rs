@@ -19,14 +19,17 @@ struct Expected {
 
 const INPUT_SCALES: [f32; 2] = [0.013, 1.7];
 
+/// Multipliers under 1, as nearly all are, and over 1, which the kernels have to treat with care.
+const BASES: [f64; 2] = [0.0021, 1.3];
+
 impl Expected {
-    fn requant(&self, rounding: Rounding) -> Requant {
-        let multipliers = multipliers(self.channels, 0.0021);
+    fn requant(&self, rounding: Rounding, base: f64) -> Requant {
+        let multipliers = multipliers(self.channels, base);
         Requant::new(rounding, &multipliers, -7).with_clamp(-119, 121)
     }
 
-    fn ints(&self, rounding: Rounding) -> Vec<i8> {
-        let requant = self.requant(rounding);
+    fn ints(&self, rounding: Rounding, base: f64) -> Vec<i8> {
+        let requant = self.requant(rounding, base);
         let by_channel = self.sums.iter().enumerate();
         by_channel.map(|(i, &sum)| requant.apply(sum, i % self.channels)).collect()
     }
@@ -61,10 +64,10 @@ impl Expected {
         let mut sums = vec![i32::MIN; self.sums.len()];
         run_i32(&mut sums);
         assert_eq!(sums, self.sums, "{what}: sums");
-        for rounding in [Rounding::Float, Rounding::Fixed] {
+        for (rounding, base) in [Rounding::Float, Rounding::Fixed].into_iter().flat_map(|r| BASES.map(|b| (r, b))) {
             let mut ints = vec![0i8; self.sums.len()];
-            run_i8(&self.requant(rounding), &mut ints);
-            assert_eq!(ints, self.ints(rounding), "{what}: int8 {rounding:?}");
+            run_i8(&self.requant(rounding, base), &mut ints);
+            assert_eq!(ints, self.ints(rounding, base), "{what}: int8 {rounding:?}, multipliers from {base}");
         }
         let (scales, bias) = self.float_parts();
         let output =
@@ -258,8 +261,8 @@ proptest! {
             let mut scratch = vec![0xAA; dense.scratch_len(2)];
             let mut ints = vec![0i8; 2 * outputs];
             for rounding in [Rounding::Float, Rounding::Fixed] {
-                dense.run(&input, zero_point, &same.requant(rounding), &mut ints, &mut scratch);
-                prop_assert_eq!(&ints, &same.ints(rounding));
+                dense.run(&input, zero_point, &same.requant(rounding, BASES[0]), &mut ints, &mut scratch);
+                prop_assert_eq!(&ints, &same.ints(rounding, BASES[0]));
             }
             let mut out = vec![0i32; 2 * outputs];
             dense.run_i32(&input, zero_point, &mut out, &mut scratch);
@@ -299,6 +302,42 @@ fn textbook_scatter(s: &ConvShape, input: &[i8], zero_point: i8, weights: &[i8],
         }
     }
     out
+}
+
+/// Lines too long for one block of output pixels, tall kernels, strides beyond the kernel, images
+/// wholly inside the padding: what random small shapes do not reach.
+#[test]
+fn unusual_shapes() {
+    let line = ConvShape {
+        batch: 2,
+        in_h: 1,
+        in_w: 500,
+        in_c: 3,
+        out_h: 1,
+        out_w: 498,
+        out_c: 17,
+        kernel_h: 1,
+        kernel_w: 5,
+        stride_h: 1,
+        stride_w: 1,
+        dilation_h: 1,
+        dilation_w: 1,
+        pad_top: 0,
+        pad_left: 1,
+        groups: 1,
+    };
+    check_conv(&line, -3, 1);
+    check_conv(&ConvShape { in_c: 6, out_c: 10, groups: 2, dilation_w: 2, out_w: 494, ..line }, 5, 2);
+    let sparse = ConvShape { in_h: 20, out_h: 4, stride_h: 5, in_w: 30, out_w: 6, stride_w: 5, kernel_w: 2, ..line };
+    check_conv(&sparse, 127, 3);
+    check_conv(&ConvShape { kernel_h: 3, dilation_h: 4, out_h: 3, stride_h: 6, ..sparse }, -128, 4);
+    check_conv(&ConvShape { pad_left: 40, pad_top: 7, out_h: 9, out_w: 12, ..sparse }, 9, 5);
+    let channels = ConvShape { in_c: 20, out_c: 20, groups: 20, ..line };
+    check_depthwise(&channels, -3, 6);
+    let tall = ConvShape { in_h: 40, out_h: 22, kernel_h: 20, in_w: 30, out_w: 29, kernel_w: 3, ..channels };
+    check_depthwise(&tall, 77, 7);
+    check_depthwise(&ConvShape { kernel_h: 15, out_h: 28, ..tall }, 77, 8);
+    check_depthwise(&ConvShape { pad_left: 35, pad_top: 25, kernel_h: 5, out_h: 60, out_w: 90, ..tall }, -128, 9);
 }
 
 /// Every input -128 with zero point 127 and every weight -128: the largest sums there are.
@@ -343,11 +382,15 @@ fn threads_change_nothing() {
     let depth = ConvShape { out_c: 120, groups: 120, ..conv };
     let up =
         ConvShape { batch: 2, in_c: 12, out_h: 27, out_w: 23, out_c: 9, stride_h: 2, stride_w: 2, groups: 1, ..conv };
+    // One long line, which can only be split by pixels.
+    let line =
+        ConvShape { batch: 1, in_h: 1, in_w: 600, out_h: 1, out_w: 600, kernel_h: 1, pad_top: 0, in_c: 24, ..conv };
     let input = bytes(3, conv.input_len());
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     for isa in Isa::available() {
         let weights = bytes(5, 40 * 9 * 60);
         let packed = PackedConv::new(isa, &conv, &weights, None);
+        let long = PackedConv::new(isa, &line, &bytes(9, 40 * 3 * 12), None);
         let depthwise = PackedDepthwise::new(isa, &depth, &bytes(6, 9 * 120), None);
         let dense = PackedDense::new(isa, 2880, 100, WeightOrder::OutIn, &bytes(7, 288_000), None);
         let transposed = PackedTransposeConv::new(isa, &up, &bytes(8, 9 * 9 * 12), None);
@@ -359,6 +402,9 @@ fn threads_change_nothing() {
                 let mut sums = vec![0i32; conv.output_len()];
                 let len = packed.scratch_len(2);
                 packed.run_i32(&input, 3, &mut sums, &mut scratch(len));
+                let mut pixels = vec![0i32; line.output_len()];
+                let len = long.scratch_len(1);
+                long.run_i32(&input[..line.input_len()], 3, &mut pixels, &mut scratch(len));
                 let mut lines = vec![0i32; depth.output_len()];
                 let len = depthwise.scratch_len(2);
                 depthwise.run_i32(&input, 3, &mut lines, &mut scratch(len));
@@ -372,7 +418,7 @@ fn threads_change_nothing() {
                 let (a, b) = (&input[..64 * 64], &input[5000..5000 + 64 * 80]);
                 let operands = Operands { a, a_zero_point: 3, b, b_zero_point: -9 };
                 matmul.run_i32(operands, &mut product, &mut vec![0; matmul.scratch_len()]);
-                (sums, lines, row, wide, product)
+                (sums, pixels, lines, row, wide, product)
             })
         };
         let one = run(1, false);

@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod paired;
 mod scalar;
 
 use std::ops::Range;
@@ -26,9 +28,10 @@ const PIXELS: usize = 8;
 ///
 /// Input `[batch, in_h, in_w, in_c]` int8; output `[batch, out_h, out_w, out_c]` with
 /// `out_c = in_c * multiplier`; output channel `c` reads input channel `c / multiplier`. Padding
-/// contributes the input's zero point. With multiplier 1 the AVX2 path takes kernels of up to 64
-/// taps; larger kernels and other multipliers run the scalar path, except that a single input
-/// channel is an ordinary convolution and runs as one.
+/// contributes the input's zero point. With multiplier 1 there are two AVX2 paths: a fast one for
+/// at least 8 channels, no dilation and a horizontal stride of 1 or 2, and one for any other kernel
+/// of up to 64 taps. Larger kernels and other multipliers run the scalar path, except that a single
+/// input channel is an ordinary convolution and runs as one.
 #[derive(Clone, Debug)]
 pub struct PackedDepthwise(Kind);
 
@@ -48,6 +51,8 @@ struct Direct {
     bias: Vec<i32>,
     /// Sum of the taps of every channel.
     sums: Vec<i32>,
+    #[cfg(target_arch = "x86_64")]
+    paired: Option<paired::Paired>,
     #[cfg(target_arch = "x86_64")]
     blocks: Option<avx2::Blocks>,
 }
@@ -78,6 +83,8 @@ impl PackedDepthwise {
             shape: s,
             bias: bias.map_or_else(|| vec![0; s.out_c], <[i32]>::to_vec),
             sums,
+            #[cfg(target_arch = "x86_64")]
+            paired: isa.avx2().and_then(|_| paired::Paired::pack(&s, weights)),
             #[cfg(target_arch = "x86_64")]
             blocks: isa.avx2().and_then(|_| avx2::Blocks::pack(&s, weights)),
             weights: weights.to_vec(),
@@ -175,10 +182,19 @@ impl Direct {
         ((PIXELS - 1) * self.shape.stride_w + 1) * self.shape.in_c
     }
 
-    /// The padding and the start of every sum.
+    /// The padding, the start of every sum and the line pairs of the fast path.
     fn task_scratch(&self) -> usize {
-        let padding = self.padding_len().next_multiple_of(ALIGN);
-        (padding + self.shape.out_c * size_of::<i32>() + ALIGN).next_multiple_of(ALIGN)
+        let start = (self.shape.out_c * size_of::<i32>() + ALIGN).next_multiple_of(ALIGN);
+        self.padding_len().next_multiple_of(ALIGN) + start + self.ring_bytes()
+    }
+
+    /// Bytes of the fast path's line pairs, with room to align them.
+    fn ring_bytes(&self) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(paired) = &self.paired {
+            return (paired.ring_len() * size_of::<i16>() + ALIGN).next_multiple_of(ALIGN);
+        }
+        0
     }
 
     fn run<E: Epilogue>(
@@ -230,26 +246,50 @@ impl Direct {
         let s = &self.shape;
         let (padding, rest) = scratch.split_at_mut(self.padding_len().next_multiple_of(ALIGN));
         let padding = &mut bytemuck::cast_slice_mut::<u8, i8>(padding)[..self.padding_len()];
-        let (_, start, _) = bytemuck::pod_align_to_mut::<u8, i32>(rest);
+        let (start, ring) = rest.split_at_mut(rest.len() - self.ring_bytes());
+        let (_, start, _) = bytemuck::pod_align_to_mut::<u8, i32>(start);
         let start = &mut start[..s.out_c];
-        let mut filled = None;
-        for (line, out) in lines.zip(out.chunks_exact_mut(s.out_w * s.out_c)) {
-            let (batch, oy) = (line / s.out_h, line % s.out_h);
+        let line_len = s.out_w * s.out_c;
+        let mut done = lines.start;
+        while done < lines.end {
+            let batch = done / s.out_h;
+            let own = done % s.out_h..(lines.end - batch * s.out_h).min(s.out_h);
             let zero_point = zero_points.get(batch);
-            if filled != Some(zero_point) {
-                padding.fill(zero_point);
-                for ((start, bias), sum) in start.iter_mut().zip(&self.bias).zip(&self.sums) {
-                    *start = bias - i32::from(zero_point) * sum;
-                }
-                filled = Some(zero_point);
+            for ((start, bias), sum) in start.iter_mut().zip(&self.bias).zip(&self.sums) {
+                *start = bias - i32::from(zero_point) * sum;
             }
             let job = Job { shape: s, input, zero_point, batch };
+            let out = &mut out[(done - lines.start) * line_len..][..own.len() * line_len];
+            done += own.len();
+            self.image_lines(&job, epilogue, own, out, padding, start, ring);
+        }
+    }
+
+    /// Output lines `lines` of one image.
+    fn image_lines<E: Epilogue>(
+        &self,
+        job: &Job<'_>,
+        epilogue: &E,
+        lines: Range<usize>,
+        out: &mut [E::Out],
+        padding: &mut [i8],
+        start: &[i32],
+        ring: &mut [u8],
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(token), Some(paired)) = (self.isa.avx2(), &self.paired) {
+            let aligned = ring.as_ptr().align_offset(ALIGN);
+            let ring = bytemuck::cast_slice_mut(&mut ring[aligned..][..paired.ring_len() * size_of::<i16>()]);
+            return paired::lines(token, self.isa, paired, job, start, ring, lines, epilogue, out);
+        }
+        padding.fill(job.zero_point);
+        for (oy, out) in lines.zip(out.chunks_exact_mut(self.shape.out_w * self.shape.out_c)) {
             #[cfg(target_arch = "x86_64")]
             if let (Some(token), Some(blocks)) = (self.isa.avx2(), &self.blocks) {
-                avx2::line(token, self.isa, blocks, &job, padding, start, oy, epilogue, out);
+                avx2::line(token, self.isa, blocks, job, padding, start, oy, epilogue, out);
                 continue;
             }
-            scalar::line(self.isa, &self.weights, &self.bias, &job, oy, epilogue, out);
+            scalar::line(self.isa, &self.weights, &self.bias, job, oy, epilogue, out);
         }
     }
 }

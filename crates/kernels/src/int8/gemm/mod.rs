@@ -2,8 +2,9 @@
 //!
 //! The right-hand operand (weights) is packed once into panels of columns. The left-hand operand
 //! is never materialised as a whole: a small block of rows at a time is widened into the caller's
-//! scratch by a [`Rows`] source, which knows how an output pixel finds its inputs. Each tile of
-//! int32 sums goes straight to an [`Epilogue`].
+//! scratch by a [`Rows`] source, which knows how an output pixel finds its inputs, or for a
+//! convolution in pairs, a band of input lines is (see `lines.rs`). Each tile of int32 sums goes
+//! straight to an [`Epilogue`], on AVX2 without leaving its registers.
 //!
 //! Every sum is exact in int32, so neither tiling nor threads can change a bit.
 
@@ -11,6 +12,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+mod left;
 mod pack;
 mod rows;
 mod scalar;
@@ -21,18 +23,19 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+pub(crate) use left::Wide;
 pub(crate) use pack::{Layout, Packed, PackedView, Panels, pack_runtime, packed_len};
-pub(crate) use rows::{ConvRows, DenseRows, Rows, Run, ZeroPoints};
+pub(crate) use rows::{ConvRows, DenseRows, Rows, Run, ZeroPoints, widen};
 
-use super::epilogue::{Epilogue, Tile};
+use super::epilogue::{Epilogue, Place, Tile};
 use crate::isa::Isa;
 
 /// Largest tile of sums of any kernel: 8 rows of 32 columns.
 const MAX_TILE: usize = 256;
 /// Bytes of left-hand rows kept at a time: they and a weight panel should stay in the L2 cache.
-const BLOCK_BYTES: usize = 96 * 1024;
+pub(crate) const BLOCK_BYTES: usize = 128 * 1024;
 /// No more rows than this in a block, however short they are.
-const BLOCK_ROWS: usize = 96;
+pub(crate) const BLOCK_ROWS: usize = 96;
 /// Fewer multiply-adds than this (a few microseconds) are not worth waking another thread.
 pub(crate) const PARALLEL_MACS: usize = 1 << 18;
 /// Slack in a scratch slice to align it for its element type.
@@ -84,30 +87,104 @@ pub(crate) fn multiply<S: Rows, E: Epilogue>(
 ) {
     let layout = weights.layout();
     let padded = layout.padded_k(weights.k);
-    let block = block_rows(layout, padded);
-    let mut acc = [0i32; MAX_TILE];
+    // Equal blocks rather than full ones and a thin last one, which would pay for a whole pass over
+    // the weights.
+    let most = block_rows(layout, padded);
+    let block = rows.len().div_ceil(rows.len().div_ceil(most).max(1)).next_multiple_of(layout.rows());
     let mut start = rows.start;
     while start < rows.end {
-        let end = rows.end.min(start + block);
+        let end = rows.end.min(start + block.min(most));
         let left = Block::fill(isa, layout, source, start..end, padded, scratch);
+        let out = &mut out[(start - rows.start) * target.stride..];
         for panel in panels.clone() {
-            let width = layout.panel_width(weights.n, panel);
-            let col = panel * layout.width();
-            let cols = width.min(weights.n - col);
-            let mut row = start;
-            while row < end {
-                // Equal tiles rather than full ones and a thin last one.
-                let tiles = (end - row).div_ceil(layout.rows());
-                let count = (end - row).div_ceil(tiles);
-                sum_tile(isa, weights, source, &left, panel, row, start, count, &mut acc);
-                let tile = Tile { acc: &acc, acc_stride: width, row, rows: count, channel: target.col0 + col, cols };
-                let at = (row - rows.start) * target.stride + target.col0 + col - out_col;
-                epilogue.store(isa, &tile, &mut out[at..], target.stride);
-                row += count;
+            let place = Place {
+                row: start,
+                rows: end - start,
+                channel: target.col0 + panel * layout.width(),
+                cols: layout.width().min(weights.n - panel * layout.width()),
+                stride: target.stride,
+            };
+            let out = &mut out[place.channel - out_col..];
+            match left {
+                Block::Wide(left) => multiply_wide(isa, weights, panel, left, epilogue, place, out),
+                Block::Offset(left) => multiply_offset(isa, weights, panel, left, source, epilogue, place, out),
             }
         }
         start = end;
     }
+}
+
+/// Multiplies rows of int16 pairs with one panel; `out` starts at the first element of `place`.
+pub(crate) fn multiply_wide<E: Epilogue>(
+    isa: Isa,
+    weights: PackedView<'_>,
+    panel: usize,
+    left: Wide<'_>,
+    epilogue: &E,
+    place: Place,
+    out: &mut [E::Out],
+) {
+    let Panels::Wide(data) = weights.data else { unreachable!("wide rows meet wide weights") };
+    let (right, bias) = (&data[weights.panel_values(panel)], &weights.bias[weights.panel_columns(panel)]);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(token) = isa.avx2() {
+        return avx2::multiply_panel(token, isa, left, right, bias, epilogue, place, out);
+    }
+    let mut acc = [0i32; MAX_TILE];
+    for tile in place.tiles(Layout::Pairs.rows()) {
+        let first = tile.row - place.row;
+        scalar::sum_tile_pairs(left.skip_rows(first), right, bias, tile.rows, &mut acc);
+        epilogue.store(isa, &Tile::new(&acc, bias.len(), tile), &mut out[first * place.stride..], place.stride);
+    }
+}
+
+/// Multiplies rows of offset bytes with one panel; `out` starts at the first element of `place`.
+fn multiply_offset<S: Rows, E: Epilogue>(
+    isa: Isa,
+    weights: PackedView<'_>,
+    panel: usize,
+    left: &[u8],
+    source: &S,
+    epilogue: &E,
+    place: Place,
+    out: &mut [E::Out],
+) {
+    let Panels::Narrow(data) = weights.data else { unreachable!("offset rows meet narrow weights") };
+    let columns = weights.panel_columns(panel);
+    let (right, bias, sums) =
+        (&data[weights.panel_values(panel)], &weights.bias[columns.clone()], &weights.col_sums[columns]);
+    let padded = weights.layout().padded_k(weights.k);
+    let mut acc = [0i32; MAX_TILE];
+    for tile in place.tiles(Layout::Quads.rows()) {
+        let first = tile.row - place.row;
+        let left = &left[first * padded..(first + tile.rows) * padded];
+        let mut offsets = [0i32; 8];
+        for (i, offset) in offsets[..tile.rows].iter_mut().enumerate() {
+            *offset = source.zero_point(tile.row + i) + 128;
+        }
+        sum_tile_quads(isa, left, right, bias, sums, &offsets, tile.rows, padded, &mut acc);
+        epilogue.store(isa, &Tile::new(&acc, bias.len(), tile), &mut out[first * place.stride..], place.stride);
+    }
+}
+
+/// Sums one tile of the offset layout.
+fn sum_tile_quads(
+    isa: Isa,
+    left: &[u8],
+    right: &[i8],
+    bias: &[i32],
+    sums: &[i32],
+    offsets: &[i32; 8],
+    rows: usize,
+    padded: usize,
+    acc: &mut [i32; MAX_TILE],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if let Isa::Avx512Vnni(token) = isa {
+        return avx512vnni::sum_tile(token, left, right, bias, sums, offsets, rows, padded, acc);
+    }
+    let _ = isa;
+    scalar::sum_tile_quads(left, right, bias, sums, offsets, rows, padded, acc);
 }
 
 /// Multiplies all `rows` and columns, split over the current thread pool.
@@ -137,27 +214,28 @@ pub(crate) fn multiply_parallel<S: Rows, E: Epilogue>(
             },
         );
     }
-    split_rows(layout, rows, weights.n, weights.k, out, scratch, |range, out, scratch| {
+    split_rows(layout.rows(), rows, weights.n, weights.k, out, one_task, scratch, |range, out, scratch| {
         multiply(isa, weights, source, epilogue, range, 0..panels, target, 0, out, scratch);
     });
 }
 
-/// Splits `rows` output rows of `stride` elements over the thread pool, a piece of scratch each.
+/// Splits `rows` output rows of `stride` elements over the thread pool, multiples of `unit` rows and
+/// `one_task` bytes of scratch each. `k` multiply-adds make an element.
 pub(crate) fn split_rows<T: Send>(
-    layout: Layout,
+    unit: usize,
     rows: usize,
     stride: usize,
     k: usize,
     out: &mut [T],
+    one_task: usize,
     scratch: &mut [u8],
     work: impl Fn(Range<usize>, &mut [T], &mut [u8]) + Sync,
 ) {
-    let one_task = task_scratch(layout, k);
-    let tasks = task_count(rows, layout).min(scratch.len() / one_task).max(1);
+    let tasks = rayon::current_num_threads().min(rows.div_ceil(unit)).min(scratch.len() / one_task).max(1);
     if tasks == 1 || rows * stride * k < PARALLEL_MACS {
         return work(0..rows, out, scratch);
     }
-    let share = rows.div_ceil(tasks).next_multiple_of(layout.rows());
+    let share = rows.div_ceil(tasks).next_multiple_of(unit);
     out.par_chunks_mut(share * stride).zip(scratch.par_chunks_mut(one_task)).enumerate().for_each(
         |(i, (out, scratch))| {
             let start = i * share;
@@ -167,8 +245,9 @@ pub(crate) fn split_rows<T: Send>(
 }
 
 /// A block of left-hand rows, widened for the layout.
+#[derive(Clone, Copy)]
 enum Block<'a> {
-    Wide(&'a [i16]),
+    Wide(Wide<'a>),
     Offset(&'a [u8]),
 }
 
@@ -186,10 +265,8 @@ impl<'a> Block<'a> {
             Layout::Pairs => {
                 let (_, aligned, _) = bytemuck::pod_align_to_mut::<u8, i16>(scratch);
                 let block = &mut aligned[..len];
-                for (row, dst) in rows.zip(block.chunks_exact_mut(padded.max(1))) {
-                    rows::fill_wide(isa, source, row, dst);
-                }
-                Block::Wide(block)
+                rows::fill_wide(isa, source, rows, padded, block);
+                Block::Wide(Wide::rows(block, padded))
             }
             Layout::Quads => {
                 let block = &mut scratch[..len];
@@ -199,52 +276,5 @@ impl<'a> Block<'a> {
                 Block::Offset(block)
             }
         }
-    }
-}
-
-/// Sums one tile: `count` rows from `row` with all columns of `panel`.
-fn sum_tile<S: Rows>(
-    isa: Isa,
-    weights: PackedView<'_>,
-    source: &S,
-    left: &Block<'_>,
-    panel: usize,
-    row: usize,
-    block_start: usize,
-    count: usize,
-    acc: &mut [i32; MAX_TILE],
-) {
-    let layout = weights.layout();
-    let padded = layout.padded_k(weights.k);
-    let width = layout.panel_width(weights.n, panel);
-    let col = panel * layout.width();
-    let range = col * padded..(col + width) * padded;
-    let bias = &weights.bias[col..col + width];
-    let at = (row - block_start) * padded;
-    match (left, weights.data) {
-        (Block::Wide(left), Panels::Wide(data)) => {
-            let left = &left[at..at + count * padded];
-            let right = &data[range];
-            #[cfg(target_arch = "x86_64")]
-            if let Some(token) = isa.avx2() {
-                return avx2::sum_tile(token, left, right, bias, count, padded, acc);
-            }
-            scalar::sum_tile_pairs(left, right, bias, count, padded, acc);
-        }
-        (Block::Offset(left), Panels::Narrow(data)) => {
-            let left = &left[at..at + count * padded];
-            let right = &data[range];
-            let mut offsets = [0i32; 8];
-            for (i, offset) in offsets[..count].iter_mut().enumerate() {
-                *offset = source.zero_point(row + i) + 128;
-            }
-            let sums = &weights.col_sums[col..col + width];
-            #[cfg(target_arch = "x86_64")]
-            if let Isa::Avx512Vnni(token) = isa {
-                return avx512vnni::sum_tile(token, left, right, bias, sums, &offsets, count, padded, acc);
-            }
-            scalar::sum_tile_quads(left, right, bias, sums, &offsets, count, padded, acc);
-        }
-        _ => unreachable!("a block is filled for the layout of its weights"),
     }
 }

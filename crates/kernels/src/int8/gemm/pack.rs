@@ -5,6 +5,8 @@
 //! [`Layout::group`] consecutive `k`, and each group is stored for all columns of the panel in
 //! turn: `[k / group][column][k % group]`. Missing columns and depths are zero.
 
+use std::ops::Range;
+
 use crate::isa::Isa;
 
 /// How operands are laid out for the inner loop.
@@ -116,6 +118,19 @@ impl PackedView<'_> {
             Panels::Wide(_) => Layout::Pairs,
             Panels::Narrow(_) => Layout::Quads,
         }
+    }
+
+    /// Columns of panel `panel`, those of its padding included.
+    pub(crate) fn panel_columns(&self, panel: usize) -> Range<usize> {
+        let layout = self.layout();
+        let col = panel * layout.width();
+        col..col + layout.panel_width(self.n, panel)
+    }
+
+    /// Where the values of panel `panel` are stored.
+    pub(crate) fn panel_values(&self, panel: usize) -> Range<usize> {
+        let (columns, padded) = (self.panel_columns(panel), self.layout().padded_k(self.k));
+        columns.start * padded..columns.end * padded
     }
 }
 

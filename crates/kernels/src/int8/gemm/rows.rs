@@ -1,5 +1,7 @@
 //! Left-hand rows: how the inputs of one output pixel are found.
 
+use std::ops::Range;
+
 use crate::isa::Isa;
 use crate::shape::ConvShape;
 
@@ -37,6 +39,11 @@ pub(crate) trait Rows: Sync {
 
     /// Zero point of the row.
     fn zero_point(&self, row: usize) -> i32;
+
+    /// The values of `rows` if they lie one after another and share a zero point.
+    fn contiguous(&self, _rows: Range<usize>) -> Option<&[i8]> {
+        None
+    }
 }
 
 /// Rows that lie one after another: fully-connected and matmul.
@@ -53,6 +60,11 @@ impl Rows for DenseRows<'_> {
 
     fn zero_point(&self, row: usize) -> i32 {
         i32::from(self.zero_points.get(row))
+    }
+
+    fn contiguous(&self, rows: Range<usize>) -> Option<&[i8]> {
+        let shared = matches!(self.zero_points, ZeroPoints::All(_));
+        shared.then(|| &self.input[rows.start * self.k..rows.end * self.k])
     }
 }
 
@@ -112,10 +124,26 @@ impl Rows for ConvRows<'_> {
             ZeroPoints::Batch(all) => i32::from(all[row / (self.shape.out_h * self.shape.out_w).max(1)]),
         }
     }
+
+    fn contiguous(&self, rows: Range<usize>) -> Option<&[i8]> {
+        let shared = self.shape.is_pointwise() && matches!(self.zero_points, ZeroPoints::All(_));
+        let k = self.shape.in_c;
+        shared.then(|| &self.input[rows.start * k..rows.end * k])
+    }
 }
 
-/// Fills `dst` with row `row` less its zero point; padding and the tail become zero.
-pub(crate) fn fill_wide<S: Rows>(isa: Isa, source: &S, row: usize, dst: &mut [i16]) {
+/// Fills `dst` with `rows` less their zero points, `padded` values each; padding and the tails
+/// become zero.
+pub(crate) fn fill_wide<S: Rows>(isa: Isa, source: &S, rows: Range<usize>, padded: usize, dst: &mut [i16]) {
+    if let Some(values) = source.contiguous(rows.clone()).filter(|values| values.len() == dst.len()) {
+        return widen(isa, values, source.zero_point(rows.start) as i16, dst);
+    }
+    for (row, dst) in rows.zip(dst.chunks_exact_mut(padded.max(1))) {
+        fill_wide_row(isa, source, row, dst);
+    }
+}
+
+fn fill_wide_row<S: Rows>(isa: Isa, source: &S, row: usize, dst: &mut [i16]) {
     let zero_point = source.zero_point(row) as i16;
     let mut at = 0;
     source.runs(row, |run| match run {
@@ -151,7 +179,8 @@ pub(crate) fn fill_offset<S: Rows>(source: &S, row: usize, dst: &mut [u8]) {
     dst[at..].fill(0);
 }
 
-fn widen(isa: Isa, src: &[i8], zero_point: i16, dst: &mut [i16]) {
+/// Widens `src` to int16 less `zero_point`.
+pub(crate) fn widen(isa: Isa, src: &[i8], zero_point: i16, dst: &mut [i16]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(token) = isa.avx2() {
         return crate::int8::avx2::widen_sub(token, src, zero_point, dst);

@@ -1,22 +1,15 @@
 //! Reference tiles: one multiply at a time, straight from the definition of each layout.
 
-use super::MAX_TILE;
+use super::{MAX_TILE, Wide};
 
 /// `i8_gemm_6x16_scalar`: `acc[row][col] = bias[col] + sum over k of left[row][k] * right[k][col]`.
-pub(super) fn sum_tile_pairs(
-    left: &[i16],
-    right: &[i16],
-    bias: &[i32],
-    rows: usize,
-    padded: usize,
-    acc: &mut [i32; MAX_TILE],
-) {
+pub(super) fn sum_tile_pairs(left: Wide<'_>, right: &[i16], bias: &[i32], rows: usize, acc: &mut [i32; MAX_TILE]) {
     let width = bias.len();
     for row in 0..rows {
-        let left = &left[row * padded..(row + 1) * padded];
         let sums = &mut acc[row * width..(row + 1) * width];
         sums.copy_from_slice(bias);
-        for (pair, right) in left.chunks_exact(2).zip(right.chunks_exact(2 * width)) {
+        let pairs = left.segments(row).flat_map(|segment| segment.chunks_exact(2));
+        for (pair, right) in pairs.zip(right.chunks_exact(2 * width)) {
             for (sum, weights) in sums.iter_mut().zip(right.chunks_exact(2)) {
                 *sum += i32::from(pair[0]) * i32::from(weights[0]) + i32::from(pair[1]) * i32::from(weights[1]);
             }
