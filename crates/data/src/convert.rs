@@ -54,7 +54,7 @@ pub(crate) fn convert(
     if !convertible(header.elem, spec) {
         return Err(element_type(array, header.elem, spec));
     }
-    let raw = Raw { bytes, elem: header.elem, big_endian: header.big_endian };
+    let raw = Raw { bytes, elem: header.elem, big_endian: header.big_endian, finite: spec.finite };
     let converted = match spec.dtype {
         DType::F32 | DType::F16 => raw.floats().map(ArrayData::F32),
         DType::I32 => raw.integers().map(ArrayData::I32),
@@ -83,7 +83,7 @@ pub(crate) fn to_i64(bytes: &[u8], header: &Header) -> Result<Vec<i64>, Option<S
     if header.elem.is_float() {
         return Err(None);
     }
-    let raw = Raw { bytes, elem: header.elem, big_endian: header.big_endian };
+    let raw = Raw { bytes, elem: header.elem, big_endian: header.big_endian, finite: true };
     raw.integers().map_err(|misfit| match misfit {
         Misfit::Value(value) => Some(value),
         Misfit::NotFinite(value) => Some(value.to_string()),
@@ -99,6 +99,8 @@ struct Raw<'a> {
     bytes: &'a [u8],
     elem: Elem,
     big_endian: bool,
+    /// NaN and infinities are refused.
+    finite: bool,
 }
 
 /// Decodes `$bytes` as numbers of `$type` and hands each to `$each`.
@@ -129,10 +131,23 @@ impl Raw<'_> {
             Elem::U32 => decode!(self, u32, |v| exact_f32(i128::from(v))),
             Elem::I64 => decode!(self, i64, |v| exact_f32(i128::from(v))),
             Elem::U64 => decode!(self, u64, |v| exact_f32(i128::from(v))),
-            Elem::F16 => decode!(self, f16, |v: f16| finite(v.to_f32())),
-            Elem::F32 => decode!(self, f32, finite),
-            Elem::F64 => decode!(self, f64, rounded_f32),
+            Elem::F16 => decode!(self, f16, |v: f16| self.checked(v.to_f32())),
+            Elem::F32 => decode!(self, f32, |v: f32| self.checked(v)),
+            Elem::F64 => decode!(self, f64, |v: f64| self.rounded(v)),
         }
+    }
+
+    fn checked(&self, value: f32) -> Result<f32, Misfit> {
+        if value.is_finite() || !self.finite { Ok(value) } else { Err(Misfit::NotFinite(f64::from(value))) }
+    }
+
+    fn rounded(&self, value: f64) -> Result<f32, Misfit> {
+        // The nearest f32; a double beyond its range becomes infinite.
+        let float = value as f32;
+        if value.is_finite() && !float.is_finite() {
+            return Err(Misfit::Value(value.to_string()));
+        }
+        self.checked(float)
     }
 
     fn integers<T: TryFrom<i128>>(&self) -> Result<Vec<T>, Misfit> {
@@ -168,19 +183,6 @@ fn exact_f32(value: i128) -> Result<f32, Misfit> {
     // There is no `From` for this pair; converting back shows whether it was exact.
     let float = value as f32;
     if float as i128 == value { Ok(float) } else { Err(Misfit::Value(value.to_string())) }
-}
-
-fn finite(value: f32) -> Result<f32, Misfit> {
-    if value.is_finite() { Ok(value) } else { Err(Misfit::NotFinite(f64::from(value))) }
-}
-
-fn rounded_f32(value: f64) -> Result<f32, Misfit> {
-    if !value.is_finite() {
-        return Err(Misfit::NotFinite(value));
-    }
-    // The nearest f32; a double beyond its range becomes infinite.
-    let float = value as f32;
-    if float.is_finite() { Ok(float) } else { Err(Misfit::Value(value.to_string())) }
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub struct InputSpec {
     pub shape: Vec<Option<usize>>,
     /// For 8-bit inputs that stand for real numbers.
     pub quantization: Option<InputQuantization>,
+    /// NaN and infinities are refused: neither ranges nor metrics can be made of them.
+    pub finite: bool,
 }
 
 /// `real = (q - zero_point) * scale`, per tensor.
@@ -40,13 +42,19 @@ impl InputQuantization {
 impl InputSpec {
     /// An input without quantization.
     pub fn new(name: impl Into<String>, dtype: DType, shape: Vec<Option<usize>>) -> InputSpec {
-        InputSpec { name: name.into(), dtype, shape, quantization: None }
+        InputSpec { name: name.into(), dtype, shape, quantization: None, finite: true }
     }
 
     /// Says what real numbers an 8-bit input stands for, so that real-valued
     /// data (float arrays, images with mean/std) can be quantized for it.
     pub fn with_quantization(mut self, scale: f32, zero_point: i32) -> InputSpec {
         self.quantization = Some(InputQuantization { scale, zero_point });
+        self
+    }
+
+    /// Accepts NaN and infinities, for running a model on anything.
+    pub fn with_any_number(mut self) -> InputSpec {
+        self.finite = false;
         self
     }
 

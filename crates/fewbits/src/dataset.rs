@@ -18,6 +18,8 @@ pub struct DataOptions {
     pub labels: Option<PathBuf>,
     /// Added to every label: 1 for models whose class 0 is the background.
     pub label_offset: Option<i64>,
+    /// Accept NaN and infinities.
+    pub any_number: bool,
 }
 
 /// Samples for one model: data that was opened for its inputs.
@@ -51,7 +53,10 @@ impl ModelData {
     /// Data that does not fit the inputs; inputs of types that data cannot have.
     pub fn open(data: &Path, graph: &Graph, path: &Path, options: &DataOptions) -> Result<ModelData> {
         let inputs: Vec<Value> = graph.inputs.iter().map(|&id| graph.value(id).clone()).collect();
-        let specs = inputs.iter().map(|v| input_spec(v, path)).collect::<Result<Vec<_>>>()?;
+        let mut specs = inputs.iter().map(|v| input_spec(v, path)).collect::<Result<Vec<_>>>()?;
+        if options.any_number {
+            specs = specs.into_iter().map(InputSpec::with_any_number).collect();
+        }
         let open = OpenOptions {
             labels: options.labels.clone(),
             label_offset: options.label_offset,

@@ -65,9 +65,10 @@ impl Shape {
         self.0.iter().map(Dim::fixed).collect()
     }
 
-    /// Number of elements; `None` if a dimension is symbolic or the product overflows.
+    /// Number of elements; `None` if a dimension is symbolic, or if the product of those that are
+    /// not 0 is beyond what can be addressed (strides multiply them up even where one is 0).
     pub fn elements(&self) -> Option<usize> {
-        self.0.iter().try_fold(1usize, |n, d| n.checked_mul(d.fixed()?))
+        element_count(&self.to_fixed()?)
     }
 
     /// The shape with dimensions reordered: `out[i] = self[perm[i]]`. `None` if `perm` is not a
@@ -87,6 +88,19 @@ impl Shape {
     }
 }
 
+/// As [`Shape::elements`].
+pub(crate) fn element_count(dims: &[usize]) -> Option<usize> {
+    let extent = extent(dims)?;
+    Some(if dims.contains(&0) { 0 } else { extent })
+}
+
+/// Product of the dimensions that are not 0, which bounds every stride; `None` if so many elements
+/// of the widest type have no address.
+fn extent(dims: &[usize]) -> Option<usize> {
+    let extent = dims.iter().filter(|&&d| d > 0).try_fold(1usize, |n, &d| n.checked_mul(d));
+    extent.filter(|&n| n <= isize::MAX.unsigned_abs() / size_of::<u64>())
+}
+
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
@@ -97,5 +111,21 @@ impl fmt::Display for Shape {
             write!(f, "{d}")?;
         }
         f.write_str("]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dimension_of_zero_does_not_hide_an_overflow() {
+        let huge = 1 << 40;
+        for dims in [[0, huge, huge], [huge, 0, huge], [huge, huge, 0]] {
+            assert_eq!(Shape::fixed(&dims).elements(), None, "{dims:?}");
+        }
+        assert_eq!(Shape::fixed(&[0, 1 << 62]).elements(), None);
+        assert_eq!(Shape::fixed(&[3, 0, huge]).elements(), Some(0));
+        assert_eq!(Shape::default().elements(), Some(1));
     }
 }

@@ -60,7 +60,7 @@ impl SymInt {
             (a, b) if sign == '/' && a == b => return Known(1),
             _ => {}
         }
-        SymInt::Expr(Arc::from(format!("({self}{sign}{other})")))
+        SymInt::Expr(bounded(format!("({self}{sign}{other})")))
     }
 
     /// The value as a dimension; `None` if it is a negative number.
@@ -70,6 +70,22 @@ impl SymInt {
             SymInt::Expr(e) => Some(Dim::Symbol(e.clone())),
         }
     }
+}
+
+/// Longest text of an expression, in bytes. That of `x + x`, of which a file can have any number in
+/// a row, is twice as long as that of `x`.
+const LONGEST: usize = 1024;
+
+/// The expression, or a name for one that is too long: equal expressions have equal names.
+pub(crate) fn bounded(text: String) -> Arc<str> {
+    if text.len() <= LONGEST {
+        return Arc::from(text);
+    }
+    // FNV-1a of 128 bits (Fowler, Noll and Vo).
+    let hash = text.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    });
+    Arc::from(format!("(expression {hash:032x})"))
 }
 
 impl From<i64> for SymInt {
@@ -131,6 +147,21 @@ mod tests {
         // Subtraction does not commute: 0 − S is not S.
         assert_eq!(SymInt::from(0).sub(&n("S")).to_string(), "(0-S)");
         assert_eq!(SymInt::from(-1).to_dim(), None);
+    }
+
+    #[test]
+    fn doubled_expressions_stay_short_and_distinct() {
+        let doubled = |mut x: SymInt, times: usize| {
+            for _ in 0..times {
+                x = x.add(&x);
+            }
+            x
+        };
+        let hundred = doubled(n("S"), 100);
+        assert!(hundred.to_string().len() <= super::LONGEST);
+        assert_eq!(hundred.sub(&doubled(n("S"), 100)), SymInt::Known(0));
+        assert_ne!(hundred, doubled(n("S"), 99));
+        assert_ne!(hundred, doubled(n("T"), 100));
     }
 
     #[test]

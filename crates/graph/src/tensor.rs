@@ -8,6 +8,7 @@ use bytemuck::Pod;
 use half::f16;
 
 use crate::DType;
+use crate::shape::element_count;
 
 /// Immutable bytes, shared and possibly borrowed from a memory-mapped file.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ impl Tensor {
     /// A tensor over existing bytes (little-endian); `None` if their number does not fit the
     /// type and shape.
     pub fn from_bytes(dtype: DType, shape: Vec<usize>, bytes: TensorBytes) -> Option<Self> {
-        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        let elements = element_count(&shape)?;
         (dtype.byte_len(elements)? == bytes.len).then_some(Tensor { dtype, shape, bytes })
     }
 
@@ -186,7 +187,7 @@ impl Tensor {
 
     /// The same bytes under another shape; `None` if the element counts differ.
     pub fn reshaped(&self, shape: Vec<usize>) -> Option<Self> {
-        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        let elements = element_count(&shape)?;
         (elements == self.elements()).then(|| Tensor { dtype: self.dtype, shape, bytes: self.bytes.clone() })
     }
 
@@ -244,6 +245,7 @@ mod tests {
         assert!(Tensor::from_bytes(DType::F32, vec![3], bytes()).is_some());
         assert!(Tensor::from_bytes(DType::F32, vec![2], bytes()).is_none());
         assert!(Tensor::from_bytes(DType::F32, vec![usize::MAX, 2], bytes()).is_none());
+        assert!(Tensor::from_bytes(DType::F32, vec![0, 1 << 40, 1 << 40], Vec::new().into()).is_none());
         // 23 packed 4-bit elements take 12 bytes.
         assert!(Tensor::from_bytes(DType::I4, vec![23], bytes()).is_some());
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![0u8; 4]);
@@ -278,6 +280,7 @@ mod tests {
         }
         assert!(t.reshaped(vec![7]).is_none());
         assert!(t.reshaped(vec![usize::MAX, 2]).is_none());
+        assert!(Tensor::from_ints(&[]).reshaped(vec![0, 1 << 40, 1 << 40]).is_none());
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fewbits_graph::{DType, Tensor, TensorBytes};
+use fewbits_graph::{DType, Shape, Tensor, TensorBytes};
 use half::{bf16, f16};
 
 use crate::proto::{TensorProto, data_type};
@@ -50,7 +50,7 @@ pub(crate) fn read(proto: &TensorProto, external: &External) -> Result<Tensor> {
         .iter()
         .map(|&d| usize::try_from(d).map_err(|_| bad(format!("dimension {d} is negative"))))
         .collect::<Result<_>>()?;
-    let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    let elements = Shape::fixed(&shape).elements();
     let elements = elements.ok_or_else(|| bad(format!("the size of shape {shape:?} overflows")))?;
     let raw = match (proto.data_location, &proto.raw_data) {
         (Some(1), _) => Some(external.bytes(proto)?),

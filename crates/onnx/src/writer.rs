@@ -99,7 +99,7 @@ fn finish_output(emitter: &mut Emitter<'_>, output: fewbits_graph::ValueId) -> R
     let held = emitter.raw(output, Form::Stored)?;
     // A constant under its own name is an initializer, which may be an output as it is.
     if held != name && !constant {
-        emitter.extra(&format!("{name}_identity"), "Identity", vec![held], name, Vec::new());
+        emitter.extra("Identity", vec![held], name, Vec::new());
     }
     Ok(())
 }

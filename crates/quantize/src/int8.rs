@@ -128,6 +128,8 @@ impl<'a> Rewriter<'a> {
             let new = input.map(|v| match (form.data.contains(&i), form.constraint) {
                 (true, Constraint::SameAsInputs) => self.integer_form(v, output_params),
                 (true, _) => self.integer_form(v, self.plan.params[v.0]),
+                // What a pad fills with stands in the domain of what it pads.
+                (false, _) if i == 2 && matches!(node.op, Op::Pad(_)) => self.integer_form(v, output_params),
                 // Weights and biases follow once the data inputs are known.
                 (false, _) if form.weights.is_some() && matches!(i, 1 | 2) => v,
                 (false, _) => self.float_form(v),

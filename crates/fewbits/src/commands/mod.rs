@@ -53,6 +53,7 @@ fn data_options(args: &DataArgs) -> DataOptions {
         skip_bad_images: args.on_bad_image.into(),
         labels: args.labels.clone(),
         label_offset: args.label_offset,
+        any_number: false,
     }
 }
 

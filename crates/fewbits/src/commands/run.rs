@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fewbits::graph::{Graph, Tensor};
+use fewbits::graph::{Graph, Shape, Tensor};
 use fewbits::report::{Output, Run};
 use fewbits::{DataOptions, Error, Model, ModelData, Result, RunOptions, to_npy, write_file};
 
@@ -69,13 +69,17 @@ fn read(model: &Model, files: &[PathBuf]) -> Result<Vec<Tensor>> {
         if file.extension().is_none_or(|e| e != "npy") {
             return Err(Error::Usage(format!("{}: inputs are read from .npy files", file.display())));
         }
-        // A graph of this input alone gives the checks and conversions that data gets.
+        // A graph of this input alone gives the checks and conversions that data gets; a scalar is
+        // read as its one row.
         let mut alone = Graph::default();
         let value = graph.value(id);
-        let input = alone.add_input(&value.name, value.dtype, value.shape.clone());
+        let scalar = value.shape.rank() == 0;
+        let shape = if scalar { Shape::fixed(&[1]) } else { value.shape.clone() };
+        let input = alone.add_input(&value.name, value.dtype, shape);
         alone.value_mut(input).quant.clone_from(&value.quant);
-        let data = ModelData::open(file, &alone, model.path(), &DataOptions::default())?;
-        inputs.extend(data.whole()?.inputs);
+        let options = DataOptions { any_number: true, ..DataOptions::default() };
+        let tensors = ModelData::open(file, &alone, model.path(), &options)?.whole()?.inputs;
+        inputs.extend(tensors.into_iter().map(|t| if scalar { t.reshaped(Vec::new()).unwrap_or(t) } else { t }));
     }
     Ok(inputs)
 }

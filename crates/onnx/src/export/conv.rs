@@ -44,7 +44,7 @@ pub(super) fn conv(w: &mut Emitter<'_>, node: &Node, op: &Conv2d) -> Result<()> 
         return dynamic_conv(w, node, attributes);
     }
     let x = w.float(input(node, 0)?, Form::First)?;
-    let kernel = w.weights(node, weights, &to_first(4))?;
+    let kernel = w.weights(weights, &to_first(4))?;
     finish(w, node, "Conv", x, kernel, attributes)
 }
 
@@ -57,7 +57,7 @@ fn finish(
     attributes: Vec<AttributeProto>,
 ) -> Result<()> {
     let bias = match optional(node, 2) {
-        Some(bias) => w.float(bias, Form::Stored)?,
+        Some(bias) => w.bias(bias)?,
         None => String::new(),
     };
     let out = w.result(node, 0, Form::First)?;
@@ -74,24 +74,24 @@ fn dynamic_conv(w: &mut Emitter<'_>, node: &Node, attributes: Vec<AttributeProto
     let kernel = w.unsigned_weights(weights, &to_first(4))?;
     let zero = quant.zero_points.first().and_then(|z| u8::try_from(z + 128).ok());
     let zero = zero.ok_or_else(|| super::error(node, "a zero point is out of range"))?;
-    let weight_zero = w.literal(&format!("{}_zero_point", value.name), &Tensor::scalar(zero))?;
-    let product = w.step(node, "ConvInteger", vec![quantized, kernel, zero_point, weight_zero], "quant", attributes);
-    let product = w.step(node, "Cast", vec![product], "cast", vec![int("to", tensor::code(DType::F32).into())]);
+    let weight_zero = w.literal(&Tensor::scalar(zero))?;
+    let product = w.main_step(node, "ConvInteger", vec![quantized, kernel, zero_point, weight_zero], attributes);
+    let product = w.step("Cast", vec![product], vec![int("to", tensor::code(DType::F32).into())]);
     let channels = quant.scales.len();
     let shape = if channels == 1 { Vec::new() } else { vec![1, channels, 1, 1] };
-    let scales = w.literal(&format!("{}_scale", value.name), &Tensor::new(shape, quant.scales.clone()))?;
-    let factor = w.step(node, "Mul", vec![scale, scales], "scales", Vec::new());
+    let scales = w.literal(&Tensor::new(shape, quant.scales.clone()))?;
+    let factor = w.step("Mul", vec![scale, scales], Vec::new());
     let Some(bias) = optional(node, 2) else {
         let out = w.result(node, 0, Form::First)?;
-        w.node(node, "Mul", vec![product, factor], vec![out], Vec::new());
+        w.extra("Mul", vec![product, factor], out, Vec::new());
         return Ok(());
     };
-    let product = w.step(node, "Mul", vec![product, factor], "mul", Vec::new());
+    let product = w.step("Mul", vec![product, factor], Vec::new());
     let channels = w.graph.value(bias).shape.elements().unwrap_or(1);
     let relay = Relay { join: Some(vec![1, channels, 1, 1]), ..Relay::none() };
     let bias = w.constant(bias, &relay)?;
     let out = w.result(node, 0, Form::First)?;
-    w.node(node, "Add", vec![product, bias], vec![out], Vec::new());
+    w.extra("Add", vec![product, bias], out, Vec::new());
     Ok(())
 }
 
@@ -103,7 +103,7 @@ pub(super) fn depthwise(w: &mut Emitter<'_>, node: &Node, op: &DepthwiseConv2d) 
     let groups = groups.ok_or_else(|| super::error(node, "the weights must have a fixed number of channels"))?;
     let attributes = attributes(kernel(w, node, weights)?, op.stride, op.dilation, op.padding, groups);
     let x = w.float(input(node, 0)?, Form::First)?;
-    let kernel = w.weights(node, weights, &[3, 0, 1, 2])?;
+    let kernel = w.weights(weights, &[3, 0, 1, 2])?;
     finish(w, node, "Conv", x, kernel, attributes)
 }
 
@@ -118,7 +118,7 @@ pub(super) fn transpose(w: &mut Emitter<'_>, node: &Node, op: &ConvTranspose2d) 
     attributes.push(sizes("output_padding", &op.output_padding));
     let x = w.float(input(node, 0)?, Form::First)?;
     let kernel = match op.groups {
-        1 => w.weights(node, weights, &[3, 0, 1, 2])?,
+        1 => w.weights(weights, &[3, 0, 1, 2])?,
         g => {
             let relay = Relay {
                 split: Some(vec![g, o / g, kh, kw, per_group]),

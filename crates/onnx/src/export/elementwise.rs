@@ -16,7 +16,7 @@ fn operands(node: &Node) -> Result<Vec<ValueId>> {
 
 /// Writes an operator that broadcasts its inputs.
 fn simple(w: &mut Emitter<'_>, node: &Node, operator: &str, attributes: Vec<AttributeProto>) -> Result<()> {
-    let (inputs, form) = w.broadcast(node, &operands(node)?)?;
+    let (inputs, form) = w.broadcast(&operands(node)?)?;
     let out = w.result(node, 0, form)?;
     w.node(node, operator, inputs, vec![out], attributes);
     Ok(())
@@ -40,8 +40,8 @@ pub(super) fn binary(w: &mut Emitter<'_>, node: &Node, op: &Binary) -> Result<()
 }
 
 fn squared_difference(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
-    let (inputs, form) = w.broadcast(node, &operands(node)?)?;
-    let difference = w.step(node, "Sub", inputs, "difference", Vec::new());
+    let (inputs, form) = w.broadcast(&operands(node)?)?;
+    let difference = w.step("Sub", inputs, Vec::new());
     let out = w.result(node, 0, form)?;
     w.node(node, "Mul", vec![difference.clone(), difference], vec![out], Vec::new());
     Ok(())
@@ -52,7 +52,7 @@ fn squared_difference(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
 fn floored(w: &mut Emitter<'_>, node: &Node, kind: BinaryKind) -> Result<()> {
     let value = w.graph.value(input(node, 0)?);
     let real = value.quant.is_some() || value.dtype.is_float();
-    let (inputs, form) = w.broadcast(node, &operands(node)?)?;
+    let (inputs, form) = w.broadcast(&operands(node)?)?;
     let (a, b) = (inputs[0].clone(), inputs[1].clone());
     if !real {
         let out = w.result(node, 0, form)?;
@@ -60,19 +60,19 @@ fn floored(w: &mut Emitter<'_>, node: &Node, kind: BinaryKind) -> Result<()> {
             w.node(node, "Mod", vec![a, b], vec![out], Vec::new());
             return Ok(());
         }
-        let rest = w.step(node, "Mod", vec![a.clone(), b.clone()], "rest", Vec::new());
-        let whole = w.step(node, "Sub", vec![a, rest], "whole", Vec::new());
+        let rest = w.step("Mod", vec![a.clone(), b.clone()], Vec::new());
+        let whole = w.step("Sub", vec![a, rest], Vec::new());
         w.node(node, "Div", vec![whole, b], vec![out], Vec::new());
         return Ok(());
     }
-    let quotient = w.step(node, "Div", vec![a.clone(), b.clone()], "quotient", Vec::new());
+    let quotient = w.step("Div", vec![a.clone(), b.clone()], Vec::new());
     let out = w.result(node, 0, form)?;
     if kind == BinaryKind::FloorDiv {
         w.node(node, "Floor", vec![quotient], vec![out], Vec::new());
         return Ok(());
     }
-    let floor = w.step(node, "Floor", vec![quotient], "floor", Vec::new());
-    let product = w.step(node, "Mul", vec![floor, b], "product", Vec::new());
+    let floor = w.step("Floor", vec![quotient], Vec::new());
+    let product = w.step("Mul", vec![floor, b], Vec::new());
     w.node(node, "Sub", vec![a, product], vec![out], Vec::new());
     Ok(())
 }
@@ -86,8 +86,8 @@ pub(super) fn compare(w: &mut Emitter<'_>, node: &Node, op: &Compare) -> Result<
         CompareKind::Greater => "Greater",
         CompareKind::GreaterOrEqual => "GreaterOrEqual",
         CompareKind::NotEqual => {
-            let (inputs, form) = w.broadcast(node, &operands(node)?)?;
-            let equal = w.step(node, "Equal", inputs, "equal", Vec::new());
+            let (inputs, form) = w.broadcast(&operands(node)?)?;
+            let equal = w.step("Equal", inputs, Vec::new());
             let out = w.result(node, 0, form)?;
             w.node(node, "Not", vec![equal], vec![out], Vec::new());
             return Ok(());
@@ -206,17 +206,17 @@ pub(super) fn unary(w: &mut Emitter<'_>, node: &Node, op: &Unary) -> Result<()> 
     let (operator, inputs) = match op.kind {
         UnaryKind::Clip { min, max } => ("Clip", clip_inputs(w, x, min, max)?),
         UnaryKind::Silu => {
-            let gate = w.step(node, "Sigmoid", vec![x.clone()], "gate", Vec::new());
+            let gate = w.step("Sigmoid", vec![x.clone()], Vec::new());
             ("Mul", vec![x, gate])
         }
-        UnaryKind::Rsqrt => ("Reciprocal", vec![w.step(node, "Sqrt", vec![x], "root", Vec::new())]),
+        UnaryKind::Rsqrt => ("Reciprocal", vec![w.step("Sqrt", vec![x], Vec::new())]),
         UnaryKind::Mish => {
-            let soft = w.step(node, "Softplus", vec![x.clone()], "softplus", Vec::new());
-            let gate = w.step(node, "Tanh", vec![soft], "gate", Vec::new());
+            let soft = w.step("Softplus", vec![x.clone()], Vec::new());
+            let gate = w.step("Tanh", vec![soft], Vec::new());
             ("Mul", vec![x, gate])
         }
         UnaryKind::Gelu { tanh } => {
-            let gate = if tanh { tanh_gate(w, node, &x)? } else { erf_gate(w, node, &x)? };
+            let gate = if tanh { tanh_gate(w, &x)? } else { erf_gate(w, &x)? };
             ("Mul", vec![x, gate])
         }
         _ => ("Mul", vec![x.clone(), x]),
@@ -234,29 +234,29 @@ fn clip_inputs(w: &mut Emitter<'_>, x: String, min: f32, max: f32) -> Result<Vec
 }
 
 /// `0.5 × (1 + erf(x ÷ √2))`.
-fn erf_gate(w: &mut Emitter<'_>, node: &Node, x: &str) -> Result<String> {
+fn erf_gate(w: &mut Emitter<'_>, x: &str) -> Result<String> {
     let root = w.scalar(std::f32::consts::SQRT_2)?;
-    let scaled = w.step(node, "Div", vec![x.to_owned(), root], "scaled", Vec::new());
-    let erf = w.step(node, "Erf", vec![scaled], "erf", Vec::new());
-    half_of_one_plus(w, node, erf)
+    let scaled = w.step("Div", vec![x.to_owned(), root], Vec::new());
+    let erf = w.step("Erf", vec![scaled], Vec::new());
+    half_of_one_plus(w, erf)
 }
 
 /// `0.5 × (1 + tanh(√(2/π) × (x + 0.044715 x³)))`.
-fn tanh_gate(w: &mut Emitter<'_>, node: &Node, x: &str) -> Result<String> {
+fn tanh_gate(w: &mut Emitter<'_>, x: &str) -> Result<String> {
     let (cubic, factor) = (w.scalar(0.044_715)?, w.scalar((2.0 / std::f32::consts::PI).sqrt())?);
-    let square = w.step(node, "Mul", vec![x.to_owned(), x.to_owned()], "square", Vec::new());
-    let cube = w.step(node, "Mul", vec![square, x.to_owned()], "cube", Vec::new());
-    let small = w.step(node, "Mul", vec![cube, cubic], "small", Vec::new());
-    let sum = w.step(node, "Add", vec![x.to_owned(), small], "sum", Vec::new());
-    let scaled = w.step(node, "Mul", vec![sum, factor], "scaled", Vec::new());
-    let tanh = w.step(node, "Tanh", vec![scaled], "tanh", Vec::new());
-    half_of_one_plus(w, node, tanh)
+    let square = w.step("Mul", vec![x.to_owned(), x.to_owned()], Vec::new());
+    let cube = w.step("Mul", vec![square, x.to_owned()], Vec::new());
+    let small = w.step("Mul", vec![cube, cubic], Vec::new());
+    let sum = w.step("Add", vec![x.to_owned(), small], Vec::new());
+    let scaled = w.step("Mul", vec![sum, factor], Vec::new());
+    let tanh = w.step("Tanh", vec![scaled], Vec::new());
+    half_of_one_plus(w, tanh)
 }
 
-fn half_of_one_plus(w: &mut Emitter<'_>, node: &Node, x: String) -> Result<String> {
+fn half_of_one_plus(w: &mut Emitter<'_>, x: String) -> Result<String> {
     let (one, half) = (w.scalar(1.0)?, w.scalar(0.5)?);
-    let sum = w.step(node, "Add", vec![x, one], "plus_one", Vec::new());
-    Ok(w.step(node, "Mul", vec![sum, half], "half", Vec::new()))
+    let sum = w.step("Add", vec![x, one], Vec::new());
+    Ok(w.step("Mul", vec![sum, half], Vec::new()))
 }
 
 /// The form of input 0 and its real numbers, for operators that keep its shape.

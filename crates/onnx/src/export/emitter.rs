@@ -60,8 +60,11 @@ pub(crate) struct Emitter<'g> {
     aliases: HashMap<ValueId, String>,
     constants: HashMap<String, String>,
     dynamic: HashMap<(ValueId, bool), [String; 3]>,
-    used_tensors: HashSet<String>,
-    used_nodes: HashSet<String>,
+    /// Names of values belong to the values; invented ones must differ from all of them.
+    value_names: HashSet<&'g str>,
+    invented: usize,
+    /// Real numbers of integer edges, one `DequantizeLinear` for all readers.
+    dequantized: HashMap<(ValueId, bool), String>,
     tail: Vec<NodeProto>,
     wants_first: Vec<bool>,
     /// Values that are the real numbers of a stored constant, with that constant.
@@ -93,9 +96,9 @@ impl<'g> Emitter<'g> {
             aliases: HashMap::new(),
             constants: HashMap::new(),
             dynamic: HashMap::new(),
-            // Names of values belong to the values; invented ones must differ from all of them.
-            used_tensors: graph.values.iter().map(|v| v.name.clone()).collect(),
-            used_nodes: graph.nodes.iter().map(|n| n.name.clone()).collect(),
+            value_names: graph.values.iter().map(|v| v.name.as_str()).collect(),
+            invented: 0,
+            dequantized: HashMap::new(),
             tail: Vec::new(),
             wants_first: wants_first(graph),
             converted: HashMap::new(),
@@ -107,13 +110,16 @@ impl<'g> Emitter<'g> {
         self.wants_first[id.0]
     }
 
-    /// A tensor name that nothing has.
-    pub(crate) fn fresh(&mut self, name: &str) -> String {
-        unique(name, &mut self.used_tensors)
-    }
-
-    fn fresh_node(&mut self, name: &str) -> String {
-        unique(name, &mut self.used_nodes)
+    /// A tensor name that no value has. It is short, for what the source does not have is named
+    /// many times over in a file that is to be small.
+    pub(crate) fn fresh(&mut self) -> String {
+        loop {
+            let name = format!("t{}", self.invented);
+            self.invented += 1;
+            if !self.value_names.contains(name.as_str()) {
+                return name;
+            }
+        }
     }
 
     /// Appends the node that bears a graph node's name.
@@ -128,32 +134,36 @@ impl<'g> Emitter<'g> {
         self.push(node.name.clone(), operator, inputs, outputs, attributes);
     }
 
-    /// Appends a node that is one step of a graph node, and returns its output's name.
-    pub(crate) fn step(
+    /// Appends a node that is one step of a graph node, and returns its output's name. Names of
+    /// nodes are optional: steps have none.
+    pub(crate) fn step(&mut self, operator: &str, inputs: Vec<String>, attributes: Vec<AttributeProto>) -> String {
+        let out = self.fresh();
+        self.extra(operator, inputs, out.clone(), attributes);
+        out
+    }
+
+    /// The step of a graph node that bears its name.
+    pub(crate) fn main_step(
         &mut self,
         node: &Node,
         operator: &str,
         inputs: Vec<String>,
-        step: &str,
         attributes: Vec<AttributeProto>,
     ) -> String {
-        let name = self.fresh_node(&format!("{}_{step}", node.name));
-        let out = self.fresh(&format!("{}_{step}", self.graph.value(node.outputs[0]).name));
-        self.push(name, operator, inputs, vec![out.clone()], attributes);
+        let out = self.fresh();
+        self.node(node, operator, inputs, vec![out.clone()], attributes);
         out
     }
 
-    /// Appends a node under a name that is made unique.
+    /// Appends a node without a name.
     pub(crate) fn extra(
         &mut self,
-        name: &str,
         operator: &str,
         inputs: Vec<String>,
         output: String,
         attributes: Vec<AttributeProto>,
     ) {
-        let name = self.fresh_node(name);
-        self.push(name, operator, inputs, vec![output], attributes);
+        self.push(String::new(), operator, inputs, vec![output], attributes);
     }
 
     fn push(
@@ -184,16 +194,6 @@ fn make(
         inputs.pop();
     }
     NodeProto { name, op_type: operator.to_owned(), input: inputs, output: outputs, attribute, ..NodeProto::default() }
-}
-
-fn unique(name: &str, used: &mut HashSet<String>) -> String {
-    let mut candidate = name.to_owned();
-    let mut n = 0usize;
-    while !used.insert(candidate.clone()) {
-        n += 1;
-        candidate = format!("{name}_{n}");
-    }
-    candidate
 }
 
 /// Values.
@@ -261,12 +261,11 @@ impl Emitter<'_> {
         let (node, out) = match self.aliases.remove(&id) {
             Some(node) => (node, self.graph.value(id).name.clone()),
             None => {
-                let suffix = if form == Form::First { "nchw" } else { "nhwc" };
                 let name = self.graph.value(id).name.clone();
                 // A public output is the stored form; its name was kept for this moment.
                 let public = form == Form::Stored && self.graph.outputs.contains(&id);
-                let out = if public { name.clone() } else { self.fresh(&format!("{name}_{suffix}")) };
-                (self.fresh_node(&format!("{name}_to_{suffix}")), out)
+                let out = if public { name } else { self.fresh() };
+                (String::new(), out)
             }
         };
         self.push(node, "Transpose", vec![source], vec![out.clone()], vec![ints("perm", &perm)]);
@@ -274,8 +273,8 @@ impl Emitter<'_> {
         Ok(out)
     }
 
-    /// The tensor that holds a value's real numbers: integer edges are followed by a
-    /// `DequantizeLinear` of their own for every reader, the pattern that ONNX Runtime fuses.
+    /// The tensor that holds a value's real numbers: integer edges are followed by one
+    /// `DequantizeLinear` for all readers (ONNX Runtime gives each its own before it fuses them).
     pub(crate) fn float(&mut self, id: ValueId, form: Form) -> Result<String> {
         let rank = self.rank(id);
         if self.is_constant(id) {
@@ -288,8 +287,13 @@ impl Emitter<'_> {
         let raw = self.raw(id, form)?;
         let value = self.graph.value(id);
         let Some(quant) = self.quant_in(id, form) else { return Ok(raw) };
-        let out = self.fresh(&format!("{raw}_dequantized"));
-        self.quantization_node("DequantizeLinear", &raw, out.clone(), value.dtype, &quant)?;
+        let key = (id, form == Form::First && rank > 2);
+        if let Some(done) = self.dequantized.get(&key) {
+            return Ok(done.clone());
+        }
+        let out = self.fresh();
+        self.dequantize_linear(&raw, out.clone(), value.dtype, &quant)?;
+        self.dequantized.insert(key, out.clone());
         Ok(out)
     }
 
@@ -308,7 +312,7 @@ impl Emitter<'_> {
         let public = self.graph.outputs.contains(&id);
         let name = match (form, self.output_names.get(&id)) {
             (Form::First, Some(output)) if self.rank(id) > 2 => output.clone(),
-            (Form::First, _) if public && self.rank(id) > 2 => self.fresh(&format!("{name}_nchw")),
+            (Form::First, _) if public && self.rank(id) > 2 => self.fresh(),
             _ => name,
         };
         self.forms[id.0][form as usize] = Some(name.clone());
@@ -328,23 +332,27 @@ impl Emitter<'_> {
             return Ok(target);
         }
         if let Some(quant) = self.quant_in(id, form) {
-            let float = self.fresh(&format!("{target}_float"));
+            let float = self.fresh();
             let (scale, zero, attributes) = self.parameters(&target, value.dtype, &quant)?;
-            let name = self.fresh_node(&format!("{target}_QuantizeLinear"));
-            tail.push(make(name, "QuantizeLinear", vec![float.clone(), scale, zero], vec![target], attributes));
+            tail.push(make(
+                String::new(),
+                "QuantizeLinear",
+                vec![float.clone(), scale, zero],
+                vec![target],
+                attributes,
+            ));
             target = float;
         }
         let activation = node.op.activation().unwrap_or_default();
         if activation != Activation::None {
-            let linear = self.fresh(&format!("{target}_linear"));
-            let name = self.fresh_node(&format!("{}_activation", node.name));
+            let linear = self.fresh();
             let (operator, mut inputs) = ("Clip", vec![linear.clone()]);
             let operator = if activation == Activation::Relu { "Relu" } else { operator };
             if activation != Activation::Relu {
                 let (low, high) = activation.range();
                 inputs.extend([self.scalar(low)?, self.scalar(high)?]);
             }
-            tail.push(make(name, operator, inputs, vec![target], Vec::new()));
+            tail.push(make(String::new(), operator, inputs, vec![target], Vec::new()));
             target = linear;
         }
         tail.reverse();
@@ -359,19 +367,19 @@ impl Emitter<'_> {
     }
 
     /// Integers as int64.
-    pub(crate) fn int64(&mut self, node: &Node, id: ValueId) -> Result<String> {
+    pub(crate) fn int64(&mut self, id: ValueId) -> Result<String> {
         let value = self.graph.value(id);
         if let Some(data) = &value.data {
             if data.dtype() == DType::I64 {
                 return self.raw(id, Form::Stored);
             }
             let ints = data.to_i64().ok_or_else(|| Error::tensor(&value.name, "expected integers"))?;
-            return self.literal(&value.name.clone(), &Tensor::new(data.shape().to_vec(), ints));
+            return self.literal(&Tensor::new(data.shape().to_vec(), ints));
         }
         let raw = self.raw(id, Form::Stored)?;
         match value.dtype {
             DType::I64 => Ok(raw),
-            _ => Ok(self.step(node, "Cast", vec![raw], "int64", vec![int("to", tensor::code(DType::I64).into())])),
+            _ => Ok(self.step("Cast", vec![raw], vec![int("to", tensor::code(DType::I64).into())])),
         }
     }
 
@@ -382,27 +390,26 @@ impl Emitter<'_> {
             return Ok(done.clone());
         }
         let x = self.float(id, form)?;
-        let outputs = ["quantized", "scale", "zero_point"].map(|part| self.fresh(&format!("{x}_{part}")));
-        let name = self.fresh_node(&format!("{x}_QuantizeLinear"));
-        self.push(name, "DynamicQuantizeLinear", vec![x], outputs.to_vec(), Vec::new());
+        let outputs = [self.fresh(), self.fresh(), self.fresh()];
+        self.push(String::new(), "DynamicQuantizeLinear", vec![x], outputs.to_vec(), Vec::new());
         self.dynamic.insert(key, outputs.clone());
         Ok(outputs)
     }
 
     /// Operands of an operator that broadcasts, in one form that suits them all.
-    pub(crate) fn broadcast(&mut self, node: &Node, ids: &[ValueId]) -> Result<(Vec<String>, Form)> {
+    pub(crate) fn broadcast(&mut self, ids: &[ValueId]) -> Result<(Vec<String>, Form)> {
         let rank = ids.iter().map(|&v| self.rank(v)).max().unwrap_or(0);
         let first = ids.iter().any(|&v| self.rank(v) == rank && self.prefers_first(v));
         let form = if first { Form::First } else { Form::Stored };
         let names = ids.iter().map(|&v| match form {
             Form::Stored => self.float(v, form),
-            Form::First => self.aligned(node, v, rank),
+            Form::First => self.aligned(v, rank),
         });
         Ok((names.collect::<Result<_>>()?, form))
     }
 
     /// A value as it broadcasts against channels-first tensors of `rank` dimensions.
-    fn aligned(&mut self, node: &Node, id: ValueId, rank: usize) -> Result<String> {
+    fn aligned(&mut self, id: ValueId, rank: usize) -> Result<String> {
         let shape = &self.graph.value(id).shape;
         if shape.elements() == Some(1) && shape.rank() < rank {
             return self.float(id, Form::Stored);
@@ -418,13 +425,13 @@ impl Emitter<'_> {
         let missing = i64::try_from(rank - shape.rank()).unwrap_or(0);
         let x = self.float(id, Form::Stored)?;
         let axes = self.int_vector(&(0..missing).collect::<Vec<_>>())?;
-        let x = self.step(node, "Unsqueeze", vec![x, axes], "unsqueeze", Vec::new());
+        let x = self.step("Unsqueeze", vec![x, axes], Vec::new());
         let perm: Vec<i64> = perm.iter().map(|&p| i64::try_from(p).unwrap_or(0)).collect();
-        Ok(self.step(node, "Transpose", vec![x], "nchw", vec![ints("perm", &perm)]))
+        Ok(self.step("Transpose", vec![x], vec![ints("perm", &perm)]))
     }
 
     /// Weights with their axes permuted, as real numbers.
-    pub(crate) fn weights(&mut self, node: &Node, id: ValueId, perm: &[usize]) -> Result<String> {
+    pub(crate) fn weights(&mut self, id: ValueId, perm: &[usize]) -> Result<String> {
         if self.is_constant(id) {
             return self.constant(id, &Relay::permute(perm.to_vec()));
         }
@@ -436,6 +443,6 @@ impl Emitter<'_> {
             return self.float(id, Form::First);
         }
         let perm: Vec<i64> = perm.iter().map(|&p| i64::try_from(p).unwrap_or(0)).collect();
-        Ok(self.step(node, "Transpose", vec![w], "weights", vec![ints("perm", &perm)]))
+        Ok(self.step("Transpose", vec![w], vec![ints("perm", &perm)]))
     }
 }

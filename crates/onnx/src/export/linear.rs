@@ -32,22 +32,22 @@ pub(super) fn fully_connected(w: &mut Emitter<'_>, node: &Node, _op: &FullyConne
     let (x, weights) = (input(node, 0)?, input(node, 1)?);
     let a = w.float(x, Form::Stored)?;
     if w.rank(x) == 2 {
-        let b = w.weights(node, weights, &[0, 1])?;
+        let b = w.weights(weights, &[0, 1])?;
         let c = match optional(node, 2) {
-            Some(bias) => w.float(bias, Form::Stored)?,
+            Some(bias) => w.bias(bias)?,
             None => String::new(),
         };
         let out = w.result(node, 0, Form::Stored)?;
         w.node(node, "Gemm", vec![a, b, c], vec![out], vec![int("transB", 1)]);
         return Ok(());
     }
-    let b = w.weights(node, weights, &[1, 0])?;
+    let b = w.weights(weights, &[1, 0])?;
     let Some(bias) = optional(node, 2) else {
         let out = w.result(node, 0, Form::Stored)?;
         w.node(node, "MatMul", vec![a, b], vec![out], Vec::new());
         return Ok(());
     };
-    let product = w.step(node, "MatMul", vec![a, b], "product", Vec::new());
+    let product = w.step("MatMul", vec![a, b], Vec::new());
     let bias = w.float(bias, Form::Stored)?;
     let out = w.result(node, 0, Form::Stored)?;
     w.node(node, "Add", vec![product, bias], vec![out], Vec::new());
@@ -66,20 +66,20 @@ fn dynamic(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
     let moved: Vec<i32> = quant.zero_points.iter().map(|z| z.saturating_add(128)).collect();
     let zeros = zero_points(DType::U8, shape.clone(), &moved);
     let zeros = zeros.ok_or_else(|| super::error(node, "a zero point is out of range"))?;
-    let zeros = w.literal(&format!("{b}_zero_point"), &zeros)?;
-    let scales = w.literal(&format!("{b}_scale"), &Tensor::new(shape, quant.scales.clone()))?;
-    let factor = w.step(node, "Mul", vec![scale, scales], "scales", Vec::new());
-    let product = w.step(node, "MatMulInteger", vec![quantized, b, zero_point, zeros], "quant", Vec::new());
-    let product = w.step(node, "Cast", vec![product], "cast", vec![int("to", tensor::code(DType::F32).into())]);
+    let zeros = w.literal(&zeros)?;
+    let scales = w.literal(&Tensor::new(shape, quant.scales.clone()))?;
+    let factor = w.step("Mul", vec![scale, scales], Vec::new());
+    let product = w.main_step(node, "MatMulInteger", vec![quantized, b, zero_point, zeros], Vec::new());
+    let product = w.step("Cast", vec![product], vec![int("to", tensor::code(DType::F32).into())]);
     let Some(bias) = optional(node, 2) else {
         let out = w.result(node, 0, Form::Stored)?;
-        w.node(node, "Mul", vec![product, factor], vec![out], Vec::new());
+        w.extra("Mul", vec![product, factor], out, Vec::new());
         return Ok(());
     };
-    let product = w.step(node, "Mul", vec![product, factor], "mul", Vec::new());
+    let product = w.step("Mul", vec![product, factor], Vec::new());
     let bias = w.float(bias, Form::Stored)?;
     let out = w.result(node, 0, Form::Stored)?;
-    w.node(node, "Add", vec![product, bias], vec![out], Vec::new());
+    w.extra("Add", vec![product, bias], out, Vec::new());
     Ok(())
 }
 
@@ -95,20 +95,20 @@ pub(super) fn matmul(w: &mut Emitter<'_>, node: &Node, op: &MatMul) -> Result<()
         return Ok(());
     }
     if op.transpose_a && rank_a > 1 {
-        a = swapped(w, node, a, rank_a, "a");
+        a = swapped(w, a, rank_a);
     }
     if op.transpose_b && rank_b > 1 {
-        b = swapped(w, node, b, rank_b, "b");
+        b = swapped(w, b, rank_b);
     }
     let out = w.result(node, 0, Form::Stored)?;
     w.node(node, "MatMul", vec![a, b], vec![out], Vec::new());
     Ok(())
 }
 
-fn swapped(w: &mut Emitter<'_>, node: &Node, x: String, rank: usize, which: &str) -> String {
+fn swapped(w: &mut Emitter<'_>, x: String, rank: usize) -> String {
     let mut perm: Vec<i64> = (0..super::attribute::signed(rank)).collect();
     perm.swap(rank - 1, rank - 2);
-    w.step(node, "Transpose", vec![x], &format!("{which}_transposed"), vec![ints("perm", &perm)])
+    w.step("Transpose", vec![x], vec![ints("perm", &perm)])
 }
 
 /// MatMulInteger.

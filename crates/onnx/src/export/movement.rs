@@ -49,7 +49,7 @@ pub(super) fn slice(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
     let axes = constant_ints(w, node, 3)?;
     let form = if axes.is_some() { w.own_form(id) } else { Form::Stored };
     let x = w.float(id, form)?;
-    let mut inputs = vec![x, w.int64(node, input(node, 1)?)?, w.int64(node, input(node, 2)?)?];
+    let mut inputs = vec![x, w.int64(input(node, 1)?)?, w.int64(input(node, 2)?)?];
     inputs.push(match axes {
         Some(axes) => {
             let axes = axes.iter().map(|&a| {
@@ -58,9 +58,9 @@ pub(super) fn slice(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
             });
             w.int_vector(&axes.collect::<Vec<_>>())?
         }
-        None => w.int64(node, input(node, 3)?)?,
+        None => w.int64(input(node, 3)?)?,
     });
-    inputs.push(w.int64(node, input(node, 4)?)?);
+    inputs.push(w.int64(input(node, 4)?)?);
     let out = w.result(node, 0, form)?;
     w.node(node, "Slice", inputs, vec![out], Vec::new());
     Ok(())
@@ -88,7 +88,7 @@ pub(super) fn pad(w: &mut Emitter<'_>, node: &Node, op: &Pad) -> Result<()> {
             let (before, after): (Vec<i64>, Vec<i64>) = order.map(|s| (stored[s], stored[s + rank])).unzip();
             w.int_vector(&[before, after].concat())?
         }
-        None => w.int64(node, input(node, 1)?)?,
+        None => w.int64(input(node, 1)?)?,
     };
     let fill = match optional(node, 2) {
         Some(fill) => pad_value(w, node, id, fill)?,
@@ -129,7 +129,7 @@ pub(super) fn gather(w: &mut Emitter<'_>, node: &Node, operator: &str, axis: usi
 
 /// GatherNd.
 pub(super) fn gather_nd(w: &mut Emitter<'_>, node: &Node, op: &GatherNd) -> Result<()> {
-    let inputs = vec![w.float(input(node, 0)?, Form::Stored)?, w.int64(node, input(node, 1)?)?];
+    let inputs = vec![w.float(input(node, 0)?, Form::Stored)?, w.int64(input(node, 1)?)?];
     let out = w.result(node, 0, Form::Stored)?;
     w.node(node, "GatherND", inputs, vec![out], vec![size("batch_dims", op.batch_dims)]);
     Ok(())
@@ -138,7 +138,7 @@ pub(super) fn gather_nd(w: &mut Emitter<'_>, node: &Node, op: &GatherNd) -> Resu
 /// ScatterNd.
 pub(super) fn scatter_nd(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
     let (x, updates) = (w.float(input(node, 0)?, Form::Stored)?, w.float(input(node, 2)?, Form::Stored)?);
-    let indices = w.int64(node, input(node, 1)?)?;
+    let indices = w.int64(input(node, 1)?)?;
     let out = w.result(node, 0, Form::Stored)?;
     w.node(node, "ScatterND", vec![x, indices, updates], vec![out], Vec::new());
     Ok(())
@@ -156,7 +156,7 @@ pub(super) fn tile(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
             let repeats: Vec<i64> = (0..rank).map(|axis| stored[form.stored(axis, rank)]).collect();
             w.int_vector(&repeats)?
         }
-        None => w.int64(node, input(node, 1)?)?,
+        None => w.int64(input(node, 1)?)?,
     };
     let out = w.result(node, 0, form)?;
     w.node(node, "Tile", vec![x, repeats], vec![out], Vec::new());
@@ -198,7 +198,7 @@ pub(super) fn range(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
 
 /// Fill: with a constant → ConstantOfShape, else Expand.
 pub(super) fn fill(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
-    let shape = w.int64(node, input(node, 0)?)?;
+    let shape = w.int64(input(node, 0)?)?;
     let id = input(node, 1)?;
     let value = w.graph.value(id);
     let constant: Option<Tensor> =

@@ -31,7 +31,7 @@ pub(super) fn layer(w: &mut Emitter<'_>, node: &Node, op: &LayerNorm) -> Result<
             let dims = Shape(w.graph.value(id).shape.0[op.axis..].to_vec()).to_fixed();
             let dims = dims.ok_or_else(|| super::error(node, "the normalised axes must be fixed"))?;
             let count = dims.iter().product();
-            w.literal("ones", &Tensor::new(dims, vec![1f32; count]))?
+            w.literal(&Tensor::new(dims, vec![1f32; count]))?
         }
     };
     let bias = match optional(node, 2) {
@@ -63,15 +63,15 @@ pub(super) fn group(w: &mut Emitter<'_>, node: &Node, op: &GroupNorm) -> Result<
         }
         return Ok(());
     }
-    let shape = w.step(node, "Shape", vec![x.clone()], "shape", Vec::new());
+    let shape = w.step("Shape", vec![x.clone()], Vec::new());
     let grouped = w.int_vector(&[0, signed(op.groups), -1])?;
-    let x = w.step(node, "Reshape", vec![x, grouped], "grouped", Vec::new());
-    let ones = w.literal("ones", &Tensor::new(vec![op.groups], vec![1f32; op.groups]))?;
-    let zeros = w.literal("zeros", &Tensor::new(vec![op.groups], vec![0f32; op.groups]))?;
-    let x = w.step(node, "InstanceNormalization", vec![x, ones, zeros], "normalized", vec![epsilon]);
-    let x = w.step(node, "Reshape", vec![x, shape], "ungrouped", Vec::new());
+    let x = w.step("Reshape", vec![x, grouped], Vec::new());
+    let ones = w.literal(&Tensor::new(vec![op.groups], vec![1f32; op.groups]))?;
+    let zeros = w.literal(&Tensor::new(vec![op.groups], vec![0f32; op.groups]))?;
+    let x = w.step("InstanceNormalization", vec![x, ones, zeros], vec![epsilon]);
+    let x = w.step("Reshape", vec![x, shape], Vec::new());
     let (scale, bias) = (per_channel(w, node, id, scale)?, per_channel(w, node, id, bias)?);
-    let x = w.step(node, "Mul", vec![x, scale], "scaled", Vec::new());
+    let x = w.step("Mul", vec![x, scale], Vec::new());
     let out = w.result(node, 0, Form::First)?;
     w.node(node, "Add", vec![x, bias], vec![out], Vec::new());
     Ok(())
@@ -94,7 +94,7 @@ fn per_channel(
     }
     let vector = w.float(vector, Form::Stored)?;
     let shape = w.int_vector(&shape.iter().map(|&d| signed(d)).collect::<Vec<_>>())?;
-    Ok(w.step(node, "Reshape", vec![vector, shape], "channels", Vec::new()))
+    Ok(w.step("Reshape", vec![vector, shape], Vec::new()))
 }
 
 /// L2Norm; where the smallest divisor matters, step by step.
@@ -113,9 +113,9 @@ pub(super) fn l2(w: &mut Emitter<'_>, node: &Node, op: &L2Norm) -> Result<()> {
         true => inputs.push(w.int_vector(&[signed(axis)])?),
         false => attributes.push(super::attribute::sizes("axes", &[axis])),
     }
-    let norm = w.step(node, "ReduceL2", inputs, "norm", attributes);
+    let norm = w.step("ReduceL2", inputs, attributes);
     let least = w.scalar(op.epsilon)?;
-    let divisor = w.step(node, "Max", vec![norm, least], "divisor", Vec::new());
+    let divisor = w.step("Max", vec![norm, least], Vec::new());
     let out = w.result(node, 0, form)?;
     w.node(node, "Div", vec![x, divisor], vec![out], Vec::new());
     Ok(())

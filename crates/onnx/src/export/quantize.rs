@@ -50,7 +50,7 @@ pub(super) fn dequantize(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
         return dequantize_blocks(w, node);
     }
     let x = w.raw(id, form)?;
-    let (scale, zero_point, attributes) = w.parameters(&x, value.dtype, &quant)?;
+    let (scale, zero_point, attributes) = w.dequantize_parameters(&x, value.dtype, &quant)?;
     let out = w.claim(node.outputs[0], form);
     w.node(node, "DequantizeLinear", vec![x, scale, zero_point], vec![out], attributes);
     Ok(())
@@ -69,15 +69,9 @@ impl Emitter<'_> {
     /// The real numbers of a block-wise quantized constant, relaid.
     pub(crate) fn dequantized_blocks(&mut self, id: fewbits_graph::ValueId, relay: &Relay) -> Result<String> {
         let (x, scale, zero_point, axis, block) = self.blocked_parameters(id, relay)?;
-        let out = self.fresh(&format!("{x}_dequantized"));
+        let out = self.fresh();
         let attributes = vec![size("axis", axis), size("block_size", block)];
-        self.extra(
-            &format!("{out}_DequantizeLinear"),
-            "DequantizeLinear",
-            vec![x, scale, zero_point],
-            out.clone(),
-            attributes,
-        );
+        self.extra("DequantizeLinear", vec![x, scale, zero_point], out.clone(), attributes);
         Ok(out)
     }
 
@@ -105,8 +99,8 @@ impl Emitter<'_> {
             return Err(no_shape);
         }
         let zeros = zero_points(dtype, dims.clone(), &quant.zero_points).ok_or(no_zero)?;
-        let scale = self.literal(&format!("{name}_scale"), &fewbits_graph::Tensor::new(dims, quant.scales))?;
-        let zeros = self.literal(&format!("{name}_zero_point"), &zeros)?;
+        let scale = self.literal(&fewbits_graph::Tensor::new(dims, quant.scales))?;
+        let zeros = self.literal(&zeros)?;
         Ok((name, scale, zeros, axis, size))
     }
 }

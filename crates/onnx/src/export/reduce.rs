@@ -90,7 +90,7 @@ fn index_result(
 ) -> Result<(String, Option<String>)> {
     let out = w.result(node, index, form)?;
     match dtype {
-        DType::I32 => Ok((w.fresh(&format!("{out}_int64")), Some(out))),
+        DType::I32 => Ok((w.fresh(), Some(out))),
         _ => Ok((out, None)),
     }
 }
@@ -98,7 +98,7 @@ fn index_result(
 fn narrow(w: &mut Emitter<'_>, wide: String, narrow: Option<String>) {
     if let Some(out) = narrow {
         let to = int("to", tensor::code(DType::I32).into());
-        w.extra(&format!("{out}_cast"), "Cast", vec![wide], out, vec![to]);
+        w.extra("Cast", vec![wide], out, vec![to]);
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn softmax(w: &mut Emitter<'_>, node: &Node, op: &Softmax) -> Result<
     let (mut x, form) = operand(w, node)?;
     if op.beta != 1.0 {
         let beta = w.scalar(op.beta)?;
-        x = w.step(node, "Mul", vec![x, beta], "scaled", Vec::new());
+        x = w.step("Mul", vec![x, beta], Vec::new());
     }
     along(w, node, "Softmax", x, form, op.axis)
 }
@@ -162,7 +162,7 @@ pub(super) fn log_softmax(w: &mut Emitter<'_>, node: &Node, op: &LogSoftmax) -> 
 pub(super) fn cumulative_sum(w: &mut Emitter<'_>, node: &Node, op: &CumSum) -> Result<()> {
     let (x, form) = operand(w, node)?;
     let axis = signed(form.axis(op.axis, w.rank(input(node, 0)?)));
-    let axis = w.literal("axis", &Tensor::scalar(axis))?;
+    let axis = w.literal(&Tensor::scalar(axis))?;
     let out = w.result(node, 0, form)?;
     let attributes: Vec<AttributeProto> =
         vec![int("exclusive", op.exclusive.into()), int("reverse", op.reverse.into())];

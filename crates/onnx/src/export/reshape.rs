@@ -26,7 +26,7 @@ pub(super) fn reshape(w: &mut Emitter<'_>, node: &Node, op: &Reshape) -> Result<
     // A shape that is computed copies nothing in practice, but it might: better one transpose.
     let form = if same_order(w, id) && !copies { w.own_form(id) } else { Form::Stored };
     let form = if form == Form::Stored && computed_without_zeros(w, node, id, shape) { w.own_form(id) } else { form };
-    let inputs = vec![w.float(id, form)?, w.int64(node, shape)?];
+    let inputs = vec![w.float(id, form)?, w.int64(shape)?];
     let out = w.result(node, 0, Form::Stored)?;
     let attributes = if op.allow_zero { vec![int("allowzero", 1)] } else { Vec::new() };
     w.node(node, "Reshape", inputs, vec![out], attributes);
@@ -88,7 +88,7 @@ pub(super) fn unsqueeze(w: &mut Emitter<'_>, node: &Node, op: &Unsqueeze) -> Res
 
 /// Expand.
 pub(super) fn expand(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
-    let inputs = vec![w.float(input(node, 0)?, Form::Stored)?, w.int64(node, input(node, 1)?)?];
+    let inputs = vec![w.float(input(node, 0)?, Form::Stored)?, w.int64(input(node, 1)?)?];
     let out = w.result(node, 0, Form::Stored)?;
     w.node(node, "Expand", inputs, vec![out], Vec::new());
     Ok(())
@@ -128,7 +128,7 @@ pub(super) fn shape_of(w: &mut Emitter<'_>, node: &Node, op: &ShapeOf) -> Result
     let form = w.own_form(id);
     let x = w.raw(id, form)?;
     let out = w.claim(node.outputs[0], Form::Stored);
-    let wide = if op.dtype == DType::I32 { w.fresh(&format!("{out}_int64")) } else { out.clone() };
+    let wide = if op.dtype == DType::I32 { w.fresh() } else { out.clone() };
     let axes: Vec<i64> = (op.start..op.end).map(|a| signed(form.axis(a, rank))).collect();
     if axes.windows(2).all(|p| p[1] == p[0] + 1) {
         let start = axes.first().copied().unwrap_or(0);
@@ -138,13 +138,13 @@ pub(super) fn shape_of(w: &mut Emitter<'_>, node: &Node, op: &ShapeOf) -> Result
         };
         w.node(node, "Shape", vec![x], vec![wide.clone()], range);
     } else {
-        let all = w.step(node, "Shape", vec![x], "all", Vec::new());
+        let all = w.step("Shape", vec![x], Vec::new());
         let axes = w.int_vector(&axes)?;
         w.node(node, "Gather", vec![all, axes], vec![wide.clone()], Vec::new());
     }
     if wide != out {
         let to = int("to", tensor::code(DType::I32).into());
-        w.extra(&format!("{out}_cast"), "Cast", vec![wide], out, vec![to]);
+        w.extra("Cast", vec![wide], out, vec![to]);
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ pub(super) fn resize(w: &mut Emitter<'_>, node: &Node, op: &Resize) -> Result<()
     let id = input(node, 0)?;
     let x = w.float(id, Form::First)?;
     let (scales, sizes) = match op.scales {
-        Some([h, wd]) => (w.literal("scales", &Tensor::new(vec![4], vec![1.0, 1.0, h, wd]))?, String::new()),
+        Some([h, wd]) => (w.literal(&Tensor::new(vec![4], vec![1.0, 1.0, h, wd]))?, String::new()),
         None => (String::new(), sizes(w, node, id, &x)?),
     };
     let out = w.result(node, 0, Form::First)?;
@@ -59,7 +59,7 @@ fn sizes(w: &mut Emitter<'_>, node: &Node, x: fewbits_graph::ValueId, tensor: &s
     if let (Some(known), Some(n), Some(c)) = (known, dims[0].fixed(), dims[3].fixed()) {
         return w.int_vector(&[vec![signed(n), signed(c)], known].concat());
     }
-    let outer = w.step(node, "Shape", vec![tensor.to_owned()], "outer", vec![int("start", 0), int("end", 2)]);
-    let wanted = w.int64(node, wanted)?;
-    Ok(w.step(node, "Concat", vec![outer, wanted], "sizes", vec![int("axis", 0)]))
+    let outer = w.step("Shape", vec![tensor.to_owned()], vec![int("start", 0), int("end", 2)]);
+    let wanted = w.int64(wanted)?;
+    Ok(w.step("Concat", vec![outer, wanted], vec![int("axis", 0)]))
 }

@@ -1,7 +1,8 @@
 //! Reductions, soft-max and selections along axes.
 
 use fewbits_graph::ops::{
-    ArgReduce, CumSum, Flatten, Identity, LogSoftmax, Reduce, ReduceKind, Reshape, ShapeOf, Softmax, TopK,
+    ArgReduce, CumSum, Flatten, Identity, LogSoftmax, Reduce, ReduceKind, Reshape, ShapeOf, Softmax, TopK, Unary,
+    UnaryKind,
 };
 use fewbits_graph::{DType, Op};
 
@@ -36,9 +37,7 @@ pub(super) fn reduce(node: &mut NodeReader<'_>) -> Result<()> {
     let mut axes = node.axes(&axes, rank)?;
     if axes.is_empty() {
         if node.flag("noop_with_empty_axes", false) {
-            let (x, layout) = operand(node)?;
-            node.emit(Identity, &[Some(x)], layout)?;
-            return Ok(());
+            return unreduced(node, kind);
         }
         axes = (0..rank).collect();
     }
@@ -48,6 +47,25 @@ pub(super) fn reduce(node: &mut NodeReader<'_>) -> Result<()> {
     stored.sort_unstable();
     stored.dedup();
     node.emit(Reduce { kind, axes: stored, keep_dims }, &[Some(x)], out)?;
+    Ok(())
+}
+
+/// A reduction of no axis: the sum of one number, taken as the reduction takes it.
+fn unreduced(node: &mut NodeReader<'_>, kind: ReduceKind) -> Result<()> {
+    let (x, layout) = operand(node)?;
+    let op: Op = match kind {
+        ReduceKind::L1 | ReduceKind::L2 => Unary { kind: UnaryKind::Abs }.into(),
+        ReduceKind::LogSum => Unary { kind: UnaryKind::Log }.into(),
+        ReduceKind::SumSquare => Unary { kind: UnaryKind::Square }.into(),
+        // The others give a single number back; log(exp(x)) is x as well.
+        ReduceKind::LogSumExp
+        | ReduceKind::Max
+        | ReduceKind::Mean
+        | ReduceKind::Min
+        | ReduceKind::Prod
+        | ReduceKind::Sum => Identity.into(),
+    };
+    node.emit(op, &[Some(x)], layout)?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ pub(super) fn resize(node: &mut NodeReader<'_>) -> Result<()> {
         return Err(node.error("antialias is not supported"));
     }
     let old = node.opset < 11;
-    let mode = mode(node, old)?;
+    let mut mode = mode(node, old)?;
     let (scales_at, sizes_at) = if old { (1, usize::MAX) } else { (2, 3) };
     let has_scales = node.has(scales_at) && node.shape(scales_at)?.elements() != Some(0);
     let coordinates = coordinates(node, old, has_scales)?;
@@ -23,14 +23,25 @@ pub(super) fn resize(node: &mut NodeReader<'_>) -> Result<()> {
         let scales = node.tensor(scales_at).map(Tensor::to_f32);
         let scales = scales.ok_or_else(|| node.error("the scales must be constant"))?;
         let scales = spatial_scales(node, &scales)?;
+        // Opset 10 does not say how to round; ONNX Runtime rounds up where it shrinks.
+        if old && matches!(mode, ResizeMode::Nearest(_)) && scales.iter().any(|&s| s < 1.0) {
+            mode = match scales.iter().all(|&s| s <= 1.0) {
+                true => ResizeMode::Nearest(NearestRounding::Ceil),
+                false => {
+                    return Err(node
+                        .error("nearest of opset 10 that shrinks one axis and stretches the other is not supported"));
+                }
+            };
+        }
         return emit(node, mode, coordinates, Some(scales), None);
     }
     if !node.has(sizes_at) {
         return Err(node.error("neither scales nor sizes are given"));
     }
     if node.text("keep_aspect_ratio_policy", "stretch") != "stretch" {
-        let scale = kept_aspect(node, sizes_at)?;
-        return emit(node, mode, coordinates, Some([scale; 2]), None);
+        let kept = kept_aspect(node, sizes_at)?;
+        let wanted = sizes(node, "sizes", &kept);
+        return emit(node, mode, coordinates, None, Some(wanted));
     }
     let wanted = target_sizes(node, sizes_at)?;
     emit(node, mode, coordinates, None, Some(wanted))
@@ -145,10 +156,10 @@ fn target_sizes(node: &mut NodeReader<'_>, at: usize) -> Result<ValueId> {
     node.inner(Slice, &[Some(all), Some(start), Some(end), Some(axis), Some(step)], "sizes")
 }
 
-/// The one scale of both axes: the smaller one that the wanted sizes ask for (`not_larger`) or the
-/// larger. The sizes that result are rounded to the nearest; a scale whose sizes would round down
-/// to others is refused.
-fn kept_aspect(node: &mut NodeReader<'_>, at: usize) -> Result<f32> {
+/// Height and width scaled by one ratio: the smaller one that the wanted sizes ask for
+/// (`not_larger`) or the larger, rounded half up, as the specification says. The ratio stays a
+/// fraction, so that the axis that decides gets exactly the size that it asks for.
+fn kept_aspect(node: &mut NodeReader<'_>, at: usize) -> Result<[usize; 2]> {
     let policy = node.text("keep_aspect_ratio_policy", "stretch");
     let wanted = node.constant_ints(at)?;
     let places = spatial_entries(node, wanted.len())?;
@@ -156,15 +167,22 @@ fn kept_aspect(node: &mut NodeReader<'_>, at: usize) -> Result<f32> {
     let (Some(h), Some(w)) = (shape.0[2].fixed(), shape.0[3].fixed()) else {
         return Err(node.error(format!("keep_aspect_ratio_policy `{policy}` needs fixed height and width")));
     };
-    let ratios = [wanted[places[0]] as f32 / h as f32, wanted[places[1]] as f32 / w as f32];
-    let scale = match policy {
-        "not_larger" => ratios[0].min(ratios[1]),
-        "not_smaller" => ratios[0].max(ratios[1]),
+    let target = |i: usize| u32::try_from(wanted[places[i]]).ok().filter(|&n| n > 0);
+    let (Some(to_h), Some(to_w), true) = (target(0), target(1), h > 0 && w > 0) else {
+        return Err(node.error(format!("sizes {wanted:?} are out of range")));
+    };
+    // Products of a 32-bit size and a length cannot overflow here.
+    let (h, w, to_h, to_w) = (h as u128, w as u128, u128::from(to_h), u128::from(to_w));
+    let height_is_less = to_h * w <= to_w * h;
+    let by_height = match policy {
+        "not_larger" => height_is_less,
+        "not_smaller" => !height_is_less,
         other => return Err(node.error(format!("unknown keep_aspect_ratio_policy `{other}`"))),
     };
-    let exact = |n: usize| n as f64 * f64::from(scale);
-    match [h, w].iter().all(|&n| exact(n).round() == exact(n).floor()) && scale > 0.0 {
-        true => Ok(scale),
-        false => Err(node.error(format!("sizes {wanted:?} under `{policy}` need rounding up, which is not supported"))),
+    let (to, from) = if by_height { (to_h, h) } else { (to_w, w) };
+    let scaled = |n: u128| usize::try_from((2 * n * to + from) / (2 * from)).map(|n| n.max(1));
+    match (scaled(h), scaled(w)) {
+        (Ok(h), Ok(w)) => Ok([h, w]),
+        _ => Err(node.error(format!("sizes {wanted:?} are out of range"))),
     }
 }

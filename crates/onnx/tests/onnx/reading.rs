@@ -1,8 +1,10 @@
 //! What graphs come out of small models.
 
 use crate::common::{Builder, int, ints, network};
+use fewbits_graph::ops::{NearestRounding, ResizeMode, Unary, UnaryKind};
 use fewbits_graph::{DType, Op, Shape};
 use fewbits_onnx::Error;
+use fewbits_onnx::proto::AttributeProto;
 
 fn operators(graph: &fewbits_graph::Graph) -> Vec<&'static str> {
     graph.nodes.iter().map(|n| n.op.name()).collect()
@@ -177,4 +179,66 @@ fn dynamic_quantization_collapses_to_one_operator() {
     assert_eq!(w.data.as_ref().unwrap().to_i64().unwrap(), [0, -1, 1, -2, 2, -3]);
     assert_eq!(w.quant.as_ref().unwrap().as_per_tensor(), Some((0.25, 0)));
     assert!(graph.nodes[0].inputs[2].is_some(), "the bias belongs to the layer");
+}
+
+#[test]
+fn a_reduction_of_no_axes_still_takes_each_element_its_way() {
+    let read = |operator: &str| {
+        let model = Builder::new(18).input("x", 1, &[2, 3]);
+        let model = model.node(operator, &["x"], &["y"], vec![int("noop_with_empty_axes", 1)]);
+        model.output("y").read().unwrap().nodes[0].op.clone()
+    };
+    for (operator, kind) in [
+        ("ReduceL1", UnaryKind::Abs),
+        ("ReduceL2", UnaryKind::Abs),
+        ("ReduceLogSum", UnaryKind::Log),
+        ("ReduceSumSquare", UnaryKind::Square),
+    ] {
+        assert_eq!(read(operator), Op::Unary(Unary { kind }), "{operator}");
+    }
+    for operator in ["ReduceSum", "ReduceMax", "ReduceLogSumExp"] {
+        assert_eq!(read(operator).name(), "Identity", "{operator}");
+    }
+}
+
+/// The resize of a `[1, 3, 5, 7]` image.
+fn resized(model: Builder) -> fewbits_onnx::Result<(Op, Shape)> {
+    let graph = model.output("y").read()?;
+    let node = graph.nodes.iter().find(|n| n.op.name() == "Resize").unwrap();
+    Ok((node.op.clone(), graph.value(node.outputs[0]).shape.clone()))
+}
+
+#[test]
+fn the_oldest_nearest_resize_rounds_up_where_it_shrinks() {
+    let read = |scales: [f32; 4]| {
+        let model = Builder::new(10).input("x", 1, &[1, 3, 5, 7]).floats("s", &[4], &scales);
+        resized(model.node("Resize", &["x", "s"], &["y"], vec![])).map(|(op, _)| match op {
+            Op::Resize(resize) => resize.mode,
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(read([1.0, 1.0, 0.6, 0.6]).unwrap(), ResizeMode::Nearest(NearestRounding::Ceil));
+    assert_eq!(read([1.0, 1.0, 0.6, 1.0]).unwrap(), ResizeMode::Nearest(NearestRounding::Ceil));
+    assert_eq!(read([1.0, 1.0, 2.0, 3.0]).unwrap(), ResizeMode::Nearest(NearestRounding::Floor));
+    assert!(read([1.0, 1.0, 0.6, 2.0]).unwrap_err().to_string().contains("shrinks"));
+}
+
+#[test]
+fn sizes_that_keep_the_aspect_ratio_are_exact() {
+    let read = |policy: &str, sizes: [i64; 2]| {
+        let text = AttributeProto {
+            name: "keep_aspect_ratio_policy".into(),
+            s: Some(policy.as_bytes().to_vec().into()),
+            r#type: 3,
+            ..AttributeProto::default()
+        };
+        let model = Builder::new(18).input("x", 1, &[1, 3, 5, 7]).ints("n", &sizes);
+        let attributes = vec![ints("axes", &[2, 3]), text];
+        resized(model.node("Resize", &["x", "", "", "n"], &["y"], attributes)).map(|(_, shape)| shape)
+    };
+    // 9 / 7 is the smaller ratio: 5 × 9 / 7 = 6.43; 9 / 5 the larger one: 7 × 9 / 5 = 12.6.
+    assert_eq!(read("not_larger", [9, 9]).unwrap(), Shape::fixed(&[1, 6, 9, 3]));
+    assert_eq!(read("not_smaller", [9, 9]).unwrap(), Shape::fixed(&[1, 9, 13, 3]));
+    assert!(read("not_larger", [0, 9]).is_err());
+    assert!(read("other", [9, 9]).is_err());
 }

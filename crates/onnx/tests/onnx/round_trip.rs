@@ -1,7 +1,7 @@
 //! What is written is read back as the same graph, and has no transpose that the source had not.
 
 use crate::common::{network, shared_models};
-use fewbits_graph::ops::{Conv2d, FullyConnected, Transpose};
+use fewbits_graph::ops::{Conv2d, FullyConnected, Transpose, Unary, UnaryKind};
 use fewbits_graph::{Activation, DType, Granularity, Graph, Op, Quantization, Shape, Tensor, ValueId};
 use fewbits_onnx::proto::ModelProto;
 use prost::Message;
@@ -83,16 +83,79 @@ fn integer_graph() -> Graph {
 #[test]
 fn integer_edges_are_written_as_float_operators_between_scales() {
     let bytes = fewbits_onnx::to_bytes(&integer_graph()).unwrap();
-    let expected = ["DequantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv", "Relu", "QuantizeLinear"];
+    let expected = ["DequantizeLinear", "DequantizeLinear", "Conv", "Relu", "QuantizeLinear"];
     assert_eq!(operators(&bytes), expected);
     let model = ModelProto::decode(bytes.as_slice()).unwrap();
     let graph = model.graph.unwrap();
     let tensor = |name: &str| graph.initializer.iter().find(|t| t.name == name).unwrap();
     assert_eq!((tensor("w").data_type, tensor("w").dims.as_slice()), (3, [3, 2, 1, 1].as_slice()));
-    assert_eq!((tensor("b").data_type, tensor("b").dims.as_slice()), (6, [3].as_slice()));
-    assert_eq!(graph.node[3].name, "conv");
-    assert_eq!(graph.node[5].output, ["y"]);
+    assert_eq!(graph.node[2].name, "conv");
+    assert_eq!(graph.node[4].output, ["y"]);
     assert_eq!(graph.output[0].r#type.as_ref().unwrap().tensor_type.as_ref().unwrap().elem_type, 3);
+}
+
+#[test]
+fn an_integer_bias_is_stored_as_the_floats_that_it_stands_for() {
+    let bytes = fewbits_onnx::to_bytes(&integer_graph()).unwrap();
+    let graph = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
+    let bias = graph.initializer.iter().find(|t| t.name == "b").unwrap();
+    let raw: Vec<u8> = [7.0 * 0.05f32, 8.0 * 0.1, 9.0 * 0.2].iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert_eq!((bias.data_type, bias.raw_data.as_deref()), (1, Some(raw.as_slice())));
+    assert_eq!(graph.node[2].input[2], "b");
+}
+
+#[test]
+fn an_integer_bias_beyond_float_precision_stays_an_integer() {
+    let mut graph = integer_graph();
+    let b = graph.find_value("b").unwrap();
+    graph.value_mut(b).data = Some(Tensor::new::<i32>(vec![3], vec![7, 1 << 21, 9]));
+    let bytes = fewbits_onnx::to_bytes(&graph).unwrap();
+    assert_eq!(operators(&bytes).iter().filter(|o| *o == "DequantizeLinear").count(), 3);
+    let graph = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
+    let bias = graph.initializer.iter().find(|t| t.name == "b").unwrap();
+    assert_eq!((bias.data_type, bias.dims.as_slice()), (6, [3].as_slice()));
+}
+
+#[test]
+fn what_the_source_does_not_have_takes_little_text() {
+    let mut graph = integer_graph();
+    // A name that the writer would invent.
+    let taken = graph.find_value("b").unwrap();
+    graph.value_mut(taken).name = "t0".to_owned();
+    let bytes = fewbits_onnx::to_bytes(&graph).unwrap();
+    let source: Vec<String> = graph.values.iter().map(|v| v.name.clone()).collect();
+    let proto = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
+    assert!(proto.value_info.is_empty());
+    let mut made: Vec<String> = proto.initializer.iter().map(|t| t.name.clone()).collect();
+    made.extend(proto.node.iter().flat_map(|n| n.output.clone()));
+    let count = made.len();
+    assert!(made.iter().all(|n| source.contains(n) || n.len() < 4), "{made:?}");
+    made.sort();
+    made.dedup();
+    assert_eq!(made.len(), count, "a name is used twice");
+    let named: Vec<&str> = proto.node.iter().map(|n| n.name.as_str()).filter(|n| !n.is_empty()).collect();
+    assert_eq!(named, ["conv"]);
+    let weights = proto.node.iter().find(|n| n.input[0] == "w").unwrap();
+    assert_eq!(weights.input.len(), 2, "a zero point of 0 is left out");
+}
+
+#[test]
+fn readers_of_an_integer_edge_share_its_conversion_and_its_parameters() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", DType::I8, Shape::fixed(&[2, 4]));
+    let unary = |kind| Unary { kind };
+    let a = g.add_node("tanh", unary(UnaryKind::Tanh), &[Some(x)], "a");
+    let b = g.add_node("sigmoid", unary(UnaryKind::Sigmoid), &[Some(x)], "b");
+    for v in [x, a, b] {
+        g.value_mut(v).quant = Some(Quantization::per_tensor(0.0078125, 5));
+        g.value_mut(v).dtype = DType::I8;
+    }
+    g.outputs.extend([a, b]);
+    g.validate().unwrap();
+    let bytes = fewbits_onnx::to_bytes(&g).unwrap();
+    assert_eq!(operators(&bytes), ["DequantizeLinear", "Tanh", "QuantizeLinear", "Sigmoid", "QuantizeLinear"]);
+    let proto = ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap();
+    assert_eq!(proto.initializer.len(), 2, "one scale and one zero point");
 }
 
 fn linear(weights: Tensor, quant: Option<Quantization>) -> Graph {

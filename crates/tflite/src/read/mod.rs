@@ -1,6 +1,7 @@
 //! TFLite file → graph.
 
 mod activation;
+mod bias;
 mod context;
 mod conv;
 mod elementwise;

@@ -7,7 +7,7 @@ use fewbits_graph::{Graph, ValueId};
 
 use super::context::{Import, Site};
 use super::operators::{Importer, OPERATORS};
-use super::{quantize, tensors};
+use super::{bias, quantize, tensors};
 use crate::error::UnsupportedOperator;
 use crate::schema::enums::{Builtin, PLACEHOLDER_CODE};
 use crate::schema::model::{Model, OperatorCode, SubGraph};
@@ -49,6 +49,7 @@ pub(super) fn import(bytes: &Arc<Vec<u8>>) -> Result<Graph> {
         importer(&mut Import { graph: &mut graph, bytes: bytes.as_slice(), site: &site })?;
     }
     tensors::define_empty(&mut graph);
+    bias::restore_scales(&mut graph);
     graph.validate()?;
     graph.infer()?;
     graph.prune();

@@ -1,5 +1,6 @@
 //! The TFLite file format: tables by slot number and enumerations by number.
 
+pub(crate) mod builder;
 pub(crate) mod enums;
 pub(crate) mod model;
 pub(crate) mod options;

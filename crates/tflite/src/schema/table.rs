@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use fewbits_graph::Tensor;
 use flatbuffers::{
-    FlatBufferBuilder, ForwardsUOffset, InvalidFlatbuffer, Push, PushAlignment, TableFinishedWIPOffset, TableVerifier,
-    UnionWIPOffset, VOffsetT, Vector, Verifiable, Verifier, VerifierOptions, WIPOffset,
+    ForwardsUOffset, InvalidFlatbuffer, Push, PushAlignment, TableFinishedWIPOffset, TableVerifier, UnionWIPOffset,
+    VOffsetT, Vector, Verifiable, Verifier, VerifierOptions, WIPOffset,
 };
 
-/// The builder that all tables are written with.
-pub(crate) type Builder = FlatBufferBuilder<'static>;
+pub(crate) use super::builder::{Builder, Content};
 /// Result of verification.
 pub(crate) type Verified<T> = Result<T, InvalidFlatbuffer>;
 
@@ -147,7 +146,8 @@ macro_rules! scalar_field {
                 Some(elements.iter().map(|e| <$t>::from_le_bytes(*e)).collect())
             }
             fn prepare(&self, fbb: &mut Builder) -> Self::Ready {
-                WIPOffset::new(fbb.create_vector(self.as_slice()).value())
+                let bytes = self.iter().flat_map(|e| e.to_le_bytes()).collect();
+                fbb.shared(Content::Vector(size_of::<$t>(), bytes), |fbb| fbb.create_vector(self.as_slice()).value())
             }
             fn push(ready: Self::Ready, _: Option<&Self>, fbb: &mut Builder, slot: u16) {
                 fbb.push_slot_always(slot_offset(slot), ready);
@@ -193,7 +193,7 @@ impl Field for String {
         Some(String::from_utf8_lossy(&Vec::<u8>::read(bytes, at)?).into_owned())
     }
     fn prepare(&self, fbb: &mut Builder) -> Self::Ready {
-        WIPOffset::new(fbb.create_string(self).value())
+        fbb.shared(Content::String(self.clone()), |fbb| fbb.create_string(self).value())
     }
     fn push(ready: Self::Ready, _: Option<&Self>, fbb: &mut Builder, slot: u16) {
         fbb.push_slot_always(slot_offset(slot), ready);
@@ -276,12 +276,13 @@ pub(crate) enum UnionTable {
 
 /// A table to be written, of any type.
 pub(crate) trait WriteTable: std::fmt::Debug {
+    /// Writes the table, unless an equal one stands in the file already.
     fn write_table(&self, fbb: &mut Builder) -> WIPOffset<TableFinishedWIPOffset>;
 }
 
 impl<T: Table + std::fmt::Debug> WriteTable for T {
     fn write_table(&self, fbb: &mut Builder) -> WIPOffset<TableFinishedWIPOffset> {
-        self.write(fbb)
+        fbb.shared(Content::Table(format!("{self:?}")), |fbb| self.write(fbb).value())
     }
 }
 
@@ -430,7 +431,7 @@ macro_rules! table {
                 <$name as $crate::schema::table::Table>::read(bytes, $crate::schema::table::follow(bytes, at)?)
             }
             fn prepare(&self, fbb: &mut $crate::schema::table::Builder) -> Self::Ready {
-                $crate::schema::table::Table::write(self, fbb)
+                $crate::schema::table::WriteTable::write_table(self, fbb)
             }
             fn push(
                 ready: Self::Ready,

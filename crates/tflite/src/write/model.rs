@@ -1,11 +1,10 @@
 //! The finished file.
 
 use fewbits_graph::{Graph, ValueId};
-use flatbuffers::FlatBufferBuilder;
 
 use super::emit::Parts;
 use crate::schema::model::{Model, SignatureDef, SubGraph, TensorMap};
-use crate::schema::table::{BUFFER_ALIGNMENT, Blob, Table};
+use crate::schema::table::{BUFFER_ALIGNMENT, Blob, Builder, Table};
 use crate::schema::{FILE_IDENTIFIER, VERSION};
 use crate::{Error, Result};
 
@@ -48,7 +47,7 @@ pub(super) fn finish(graph: &Graph, parts: Parts) -> Result<Vec<u8>> {
         metadata: None,
         signature_defs: Some(vec![signature]),
     };
-    let mut builder = FlatBufferBuilder::with_capacity(capacity);
+    let mut builder = Builder::with_capacity(capacity);
     let root = model.write(&mut builder);
     builder.finish(root, Some(FILE_IDENTIFIER));
     Ok(builder.finished_data().to_vec())

@@ -2,5 +2,7 @@
 
 mod common;
 mod hostile;
+mod integers;
 mod round_trip;
 mod shared;
+mod size;

@@ -3,7 +3,7 @@
 
 use fewbits_graph::{DType, Granularity, Quantization, Tensor, ValueId};
 
-use super::Emitter;
+use super::{Emitter, Form};
 use crate::export::attribute::int;
 use crate::import::constant::{Constant, Relay, Then};
 use crate::proto::AttributeProto;
@@ -16,12 +16,12 @@ impl Emitter<'_> {
     }
 
     /// A constant that the graph does not have; equal ones are written once.
-    pub(crate) fn literal(&mut self, what: &str, data: &Tensor) -> Result<String> {
+    pub(crate) fn literal(&mut self, data: &Tensor) -> Result<String> {
         let key = format!("literal {} {:?} {:?}", data.dtype(), data.shape(), data.bytes());
         if let Some(name) = self.constants.get(&key) {
             return Ok(name.clone());
         }
-        let name = self.fresh(what);
+        let name = self.fresh();
         self.initializer(&name, data)?;
         self.constants.insert(key, name.clone());
         Ok(name)
@@ -42,8 +42,7 @@ impl Emitter<'_> {
         if let Some(name) = self.constants.get(&key) {
             return Ok(name.clone());
         }
-        let first = self.constants.insert(format!("name {}", id.0), String::new()).is_none();
-        let name = if first { value.name.clone() } else { self.fresh(&format!("{}_unsigned", value.name)) };
+        let name = self.constant_name(id);
         self.initializer(&name, &data)?;
         self.constants.insert(key, name.clone());
         Ok(name)
@@ -51,13 +50,12 @@ impl Emitter<'_> {
 
     /// A vector of integers.
     pub(crate) fn int_vector(&mut self, values: &[i64]) -> Result<String> {
-        let text: Vec<String> = values.iter().take(4).map(i64::to_string).collect();
-        self.literal(&format!("ints_{}", text.join("_").replace('-', "m")), &Tensor::from_ints(values))
+        self.literal(&Tensor::from_ints(values))
     }
 
     /// A float scalar.
     pub(crate) fn scalar(&mut self, value: f32) -> Result<String> {
-        self.literal("scalar", &Tensor::scalar(value))
+        self.literal(&Tensor::scalar(value))
     }
 
     /// A constant with its axes relaid, as real numbers: integers are followed by their
@@ -77,14 +75,14 @@ impl Emitter<'_> {
         let out = match quant {
             Some(q) if matches!(q.granularity, Granularity::Blocked { .. }) => self.dequantized_blocks(id, relay)?,
             Some(q) => {
-                let out = self.converted_name(wanted, &format!("{name}_dequantized"));
-                self.quantization_node("DequantizeLinear", &name, out.clone(), value.dtype, &q)?;
+                let out = self.converted_name(wanted);
+                self.dequantize_linear(&name, out.clone(), value.dtype, &q)?;
                 out
             }
             None => {
-                let out = self.converted_name(wanted, &format!("{name}_float"));
+                let out = self.converted_name(wanted);
                 let to = int("to", tensor::code(DType::F32).into());
-                self.extra(&format!("{name}_cast"), "Cast", vec![name], out.clone(), vec![to]);
+                self.extra("Cast", vec![name], out.clone(), vec![to]);
                 out
             }
         };
@@ -93,11 +91,11 @@ impl Emitter<'_> {
     }
 
     /// The name of a constant's real numbers: that of the value that they are, once.
-    fn converted_name(&mut self, wanted: ValueId, otherwise: &str) -> String {
+    fn converted_name(&mut self, wanted: ValueId) -> String {
         let first = self.constants.insert(format!("name {}", wanted.0), String::new()).is_none();
         match first && self.converted.contains_key(&wanted) {
             true => self.graph.value(wanted).name.clone(),
-            false => self.fresh(otherwise),
+            false => self.fresh(),
         }
     }
 
@@ -112,27 +110,39 @@ impl Emitter<'_> {
         if let Some(name) = self.constants.get(&key) {
             return Ok((name.clone(), quant));
         }
-        let taken = format!("name {}", id.0);
-        let first = self.constants.insert(taken, String::new()).is_none();
-        let name = if first { value.name.clone() } else { self.fresh(&format!("{}_relaid", value.name)) };
+        let name = self.constant_name(id);
         self.initializer(&name, &data)?;
         self.constants.insert(key, name.clone());
         Ok((name, quant))
     }
 
-    /// Writes a `QuantizeLinear` or `DequantizeLinear`.
-    pub(crate) fn quantization_node(
+    /// Writes a `DequantizeLinear`.
+    pub(crate) fn dequantize_linear(
         &mut self,
-        operator: &str,
         input: &str,
         output: String,
         dtype: DType,
         quant: &Quantization,
     ) -> Result<()> {
-        let (scale, zero_point, attributes) = self.parameters(&output, dtype, quant)?;
+        let (scale, zero_point, attributes) = self.dequantize_parameters(&output, dtype, quant)?;
         let inputs = vec![input.to_owned(), scale, zero_point];
-        self.extra(&format!("{output}_{operator}"), operator, inputs, output, attributes);
+        self.extra("DequantizeLinear", inputs, output, attributes);
         Ok(())
+    }
+
+    /// As [`Emitter::parameters`], for a `DequantizeLinear`: a zero point of 0 is its default and
+    /// costs an initializer and a name, so it is left out.
+    pub(crate) fn dequantize_parameters(
+        &mut self,
+        owner: &str,
+        dtype: DType,
+        quant: &Quantization,
+    ) -> Result<(String, String, Vec<AttributeProto>)> {
+        if quant.zero_points.iter().any(|&z| z != 0) {
+            return self.parameters(owner, dtype, quant);
+        }
+        let (scale, attributes) = self.scales(owner, quant)?;
+        Ok((scale, String::new(), attributes))
     }
 
     /// Scale and zero point as initializers, and the attributes that go with them.
@@ -143,21 +153,64 @@ impl Emitter<'_> {
         quant: &Quantization,
     ) -> Result<(String, String, Vec<AttributeProto>)> {
         let bad = || Error::tensor(owner, "its quantization parameters do not fit its type");
+        let (scale, attributes) = self.scales(owner, quant)?;
+        let shape = if attributes.is_empty() { Vec::new() } else { vec![quant.zero_points.len()] };
+        let zero_points = zero_points(dtype, shape, &quant.zero_points).ok_or_else(bad)?;
+        let zero_points = self.literal(&zero_points)?;
+        Ok((scale, zero_points, attributes))
+    }
+
+    fn scales(&mut self, owner: &str, quant: &Quantization) -> Result<(String, Vec<AttributeProto>)> {
         let as_i64 = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let (shape, attributes) = match quant.granularity {
             Granularity::PerTensor => (Vec::new(), Vec::new()),
             Granularity::PerChannel { axis } => (vec![quant.scales.len()], vec![int("axis", as_i64(axis))]),
             Granularity::Blocked { .. } => return Err(Error::tensor(owner, "block-wise scales need a constant")),
         };
-        let scale = self.literal(&format!("{owner}_scale"), &Tensor::new(shape.clone(), quant.scales.clone()))?;
-        // An int32 bias has zero point 0, which the specification leaves out.
-        if dtype == DType::I32 {
-            return Ok((scale, String::new(), attributes));
-        }
-        let zero_points = zero_points(dtype, shape, &quant.zero_points).ok_or_else(bad)?;
-        let zero_points = self.literal(&format!("{owner}_zero_point"), &zero_points)?;
-        Ok((scale, zero_points, attributes))
+        Ok((self.literal(&Tensor::new(shape, quant.scales.clone()))?, attributes))
     }
+
+    /// The bias of a convolution or linear layer as real numbers. An integer bias whose every
+    /// number survives the way to float and back is stored as float: its own
+    /// `DequantizeLinear` with a scale for every channel would take more than twice the bytes,
+    /// and ONNX Runtime and our reader quantize it again with the scales of input and weights.
+    pub(crate) fn bias(&mut self, id: ValueId) -> Result<String> {
+        let value = self.graph.value(id);
+        let float = value.data.as_ref().zip(value.quant.as_ref()).and_then(|(data, quant)| exact_bias(data, quant));
+        let Some(float) = float else { return self.float(id, Form::Stored) };
+        let key = format!("bias {}", id.0);
+        if let Some(name) = self.constants.get(&key) {
+            return Ok(name.clone());
+        }
+        let name = self.constant_name(id);
+        self.initializer(&name, &float)?;
+        self.constants.insert(key, name.clone());
+        Ok(name)
+    }
+
+    /// The name for a constant: its own the first time, an invented one for further layouts of it.
+    fn constant_name(&mut self, id: ValueId) -> String {
+        match self.constants.insert(format!("name {}", id.0), String::new()) {
+            None => self.graph.value(id).name.clone(),
+            Some(_) => self.fresh(),
+        }
+    }
+}
+
+/// The real numbers of an int32 vector with zero point 0, if rounding `number / scale` gives every
+/// integer back.
+fn exact_bias(data: &Tensor, quant: &Quantization) -> Option<Tensor> {
+    let ints = data.as_slice::<i32>().filter(|_| data.dtype() == DType::I32 && data.shape().len() == 1)?;
+    let per_tensor = quant.scales.len() == 1;
+    if !quant.is_symmetric() || !(per_tensor || quant.scales.len() == ints.len()) {
+        return None;
+    }
+    let scale = |i: usize| quant.scales[if per_tensor { 0 } else { i }];
+    // Up to here the rounding of the product, and of the scale of input and weights that a reader
+    // divides by instead, stays under half a unit.
+    let exact = |q: i32, s: f32| q.unsigned_abs() < 1 << 21 && (q as f32 * s / s).round_ties_even() == q as f32;
+    let floats = ints.iter().enumerate().map(|(i, &q)| exact(q, scale(i)).then(|| q as f32 * scale(i)));
+    Some(Tensor::new(data.shape().to_vec(), floats.collect::<Option<Vec<f32>>>()?))
 }
 
 /// Zero points as a tensor of the quantized type.

@@ -12,6 +12,9 @@ use crate::schema::options::{
 };
 use crate::write::lower;
 
+/// Runtimes accept such a file and then refuse to run it.
+const NOT_64_BIT: &str = "TFLite computes it for no 64-bit integers; cast to int32, or write .onnx instead";
+
 pub(super) fn binary(at: &mut Site<'_, '_>, op: &Binary) -> Result<()> {
     let activation = activation_code(op.activation);
     // 16-bit sums are of any scale, not of powers of two.
@@ -26,6 +29,7 @@ pub(super) fn binary(at: &mut Site<'_, '_>, op: &Binary) -> Result<()> {
             Attributes::of(SubOptions { activation, pot_scale_int16: !wide }).since(if wide { 5 } else { 1 }),
         ),
         BinaryKind::Mul => (Builtin::MUL, Attributes::of(MulOptions { activation })),
+        BinaryKind::Div if at.value(0)?.dtype == DType::I64 => return Err(at.fail(NOT_64_BIT)),
         BinaryKind::Div => (Builtin::DIV, Attributes::of(DivOptions { activation })),
         BinaryKind::Pow => (Builtin::POW, Attributes::none()),
         BinaryKind::Min => (Builtin::MINIMUM, Attributes::none()),
@@ -89,6 +93,7 @@ pub(super) fn unary(at: &mut Site<'_, '_>, kind: UnaryKind) -> Result<()> {
         UnaryKind::Rsqrt => Builtin::RSQRT,
         UnaryKind::Square => Builtin::SQUARE,
         UnaryKind::Neg => Builtin::NEG,
+        UnaryKind::Abs if at.value(0)?.dtype == DType::I64 => return Err(at.fail(NOT_64_BIT)),
         UnaryKind::Abs => Builtin::ABS,
         UnaryKind::Sign => Builtin::SIGN,
         UnaryKind::Floor => Builtin::FLOOR,

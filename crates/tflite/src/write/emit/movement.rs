@@ -4,9 +4,9 @@ use fewbits_graph::ops::{
     Concat, Coordinates, DepthToSpace, Gather, GatherNd, NearestRounding, OneHot, Pad, PadMode, Resize, ResizeMode,
     SpaceToDepth, Split,
 };
-use fewbits_graph::{Tensor, TensorBytes};
+use fewbits_graph::{DType, Tensor, TensorBytes};
 
-use super::parts::Attributes;
+use super::parts::{Attributes, TensorIndex};
 use super::site::Site;
 use crate::Result;
 use crate::schema::enums::{Builtin, MIRROR_REFLECT, MIRROR_SYMMETRIC};
@@ -32,7 +32,7 @@ pub(super) fn pad(at: &mut Site<'_, '_>, op: &Pad) -> Result<()> {
             return at.write(Builtin::PAD, Attributes::none(), &[x, pairs]);
         }
         PadMode::Constant => {
-            let fill = at.scalar_operand(2)?;
+            let fill = fill_value(at)?;
             return at.write(Builtin::PADV2, Attributes::none(), &[x, pairs, fill]);
         }
         PadMode::Reflect => MIRROR_REFLECT,
@@ -42,6 +42,37 @@ pub(super) fn pad(at: &mut Site<'_, '_>, op: &Pad) -> Result<()> {
         }
     };
     at.write(Builtin::MIRROR_PAD, Attributes::of(MirrorPadOptions { mode }), &[x, pairs])
+}
+
+/// The value that padding consists of. Beside integer data it is an integer of the same scale:
+/// runtimes refuse two types.
+fn fill_value(at: &mut Site<'_, '_>) -> Result<Option<TensorIndex>> {
+    let (x, fill) = (at.value(0)?, at.value(2)?);
+    let Some((quant, range)) = x.quant.as_ref().zip(x.dtype.integer_range()) else { return at.scalar_operand(2) };
+    if fill.dtype == x.dtype {
+        return at.scalar_operand(2);
+    }
+    let (scale, zero_point) = quant.as_per_tensor().ok_or_else(|| at.fail("its input has several scales"))?;
+    let real = match fill.data.as_ref().filter(|_| fill.dtype == DType::F32).map(Tensor::to_f32).as_deref() {
+        Some(&[real]) => real,
+        _ => return Err(at.fail("its fill value must be one constant, of float or of the input's type")),
+    };
+    // Saturating, also for infinities: `as` is defined so.
+    let steps = (real / scale).round_ties_even() as i32;
+    let integer = steps.saturating_add(zero_point).clamp(range.0, range.1);
+    let data = element(x.dtype, integer).ok_or_else(|| at.fail(format!("TFLite does not pad {}", x.dtype)))?;
+    let quant = x.quant.clone();
+    at.emit.constant(&format!("{}/scalar_2", at.node.name), data, quant).map(Some)
+}
+
+/// A tensor without axes of an integer that fits.
+fn element(dtype: DType, value: i32) -> Option<Tensor> {
+    Some(match dtype {
+        DType::I8 => Tensor::scalar(i8::try_from(value).ok()?),
+        DType::U8 => Tensor::scalar(u8::try_from(value).ok()?),
+        DType::I16 => Tensor::scalar(i16::try_from(value).ok()?),
+        _ => return None,
+    })
 }
 
 pub(super) fn concatenation(at: &mut Site<'_, '_>, op: &Concat) -> Result<()> {
@@ -68,7 +99,7 @@ pub(super) fn gather(at: &mut Site<'_, '_>, op: &Gather) -> Result<()> {
 }
 
 /// The indices; constant ones counted from the start, since TFLite knows no others.
-fn non_negative_indices(at: &mut Site<'_, '_>, size: Option<usize>) -> Result<Option<super::parts::TensorIndex>> {
+fn non_negative_indices(at: &mut Site<'_, '_>, size: Option<usize>) -> Result<Option<TensorIndex>> {
     let value = at.value(1)?;
     match (&value.data, size.and_then(|n| i64::try_from(n).ok())) {
         (Some(data), Some(size)) => {

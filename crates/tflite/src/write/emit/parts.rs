@@ -1,6 +1,7 @@
 //! The parts of the file as they accumulate.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
 
 use fewbits_graph::{DType, Dim, Granularity, Graph, Quantization, Shape, Tensor, Value, ValueId};
 
@@ -10,9 +11,6 @@ use crate::schema::options::Options;
 use crate::schema::table::{Blob, UnionTable};
 use crate::write::version::version;
 use crate::{Error, Result};
-
-/// Constants up to this many bytes share a buffer with equal ones: axes, shapes, scalars.
-const SHARED_BYTES: usize = 64;
 
 /// Index of a tensor in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +68,8 @@ pub(super) struct Emit<'a> {
     /// Half constants, widened for readers that compute in single precision.
     widened: HashMap<ValueId, TensorIndex>,
     codes: HashMap<Builtin, u32>,
-    shared: HashMap<Vec<u8>, u32>,
+    /// Constants that were written, by a hash of their bytes.
+    shared: HashMap<u64, Vec<u32>>,
     names: HashSet<String>,
 }
 
@@ -204,16 +203,22 @@ impl<'a> Emit<'a> {
         Ok(TensorIndex(index))
     }
 
+    /// The buffer of a constant; constants of equal bytes have one in common.
     fn buffer(&mut self, data: Tensor) -> Option<u32> {
-        let small = data.bytes().len() <= SHARED_BYTES;
-        if small && let Some(&buffer) = self.shared.get(data.bytes()) {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(data.bytes());
+        let same_hash = self.shared.entry(hasher.finish()).or_default();
+        let buffers = &mut self.parts.buffers;
+        let equal = |&&i: &&u32| {
+            let buffer = usize::try_from(i).ok().and_then(|i| buffers.get(i));
+            matches!(buffer, Some(Buffer { data: Blob::Write(other), .. }) if other.bytes() == data.bytes())
+        };
+        if let Some(&buffer) = same_hash.iter().find(equal) {
             return Some(buffer);
         }
-        let index = u32::try_from(self.parts.buffers.len()).ok()?;
-        if small {
-            self.shared.insert(data.bytes().to_vec(), index);
-        }
-        self.parts.buffers.push(Buffer { data: Blob::Write(data), ..Buffer::default() });
+        let index = u32::try_from(buffers.len()).ok()?;
+        same_hash.push(index);
+        buffers.push(Buffer { data: Blob::Write(data), ..Buffer::default() });
         Some(index)
     }
 

@@ -1,0 +1,1 @@
+"""Generated ONNX models, one module an operator family; each has `cases()`."""

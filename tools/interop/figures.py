@@ -1,0 +1,161 @@
+"""Prints the figures that README and closing notes quote: accuracy, size and speed of every labelled
+shared model in every mode, beside ONNX Runtime's own quantizer. Not part of CI: it takes minutes.
+
+    cargo build --release && .venv/bin/python tools/interop/figures.py
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+import fewbits
+import models
+from compare import sqnr_db
+from foreign import Rows
+from references import onnx_runtime
+from wordpiece import encode
+
+MODES = ("dynamic", "int8", "float16")
+IMAGENET = (
+    'images = "{data}/imagenet_500"\nlabels = "{data}/imagenet_500/labels.csv"\n[preprocess]\n'
+    'crop_fraction = 0.875\nsize = [224, 224]\ninterpolation = "bicubic"\nmean = {mean}\nstd = {std}\n'
+)
+CIFAR = (
+    'npy = "{data}/cifar10_jpegq75/test5000_x_u8_nhwc.npy"\n'
+    'labels = "{data}/cifar10_jpegq75/test5000_y_u8.npy"\n[preprocess]\n{rest}'
+)
+LABELLED = {
+    "efficientnet_lite0_dyn.onnx": IMAGENET.replace("{mean}", "[127, 127, 127]").replace("{std}", "[128, 128, 128]"),
+    "mobilenet_v1_025_224_dyn.onnx": IMAGENET.replace("{mean}", "[127.5, 127.5, 127.5]").replace(
+        "{std}", "[127.5, 127.5, 127.5]"
+    ),
+    "resnet20_cifar10_jpegft_dyn.onnx": CIFAR.replace(
+        "{rest}", "mean = [123.675, 116.28, 103.53]\nstd = [58.395, 57.12, 57.375]\n"
+    ),
+    "resnet8_cifar10_float.tflite": CIFAR.replace("{rest}", "scale = 1.0\n"),
+}
+
+
+def evaluate(model: Path, data: Path, *options: str | Path) -> dict[str, float]:
+    """What `fewbits evaluate` reports."""
+    report: dict[str, float] = json.loads(fewbits.command("evaluate", model, "--data", data, "--json", *options))
+    return report
+
+
+def accuracy(folder: Path) -> None:
+    """Top-1 of float and quantized models on all labelled images, calibrated on 100 of them."""
+    print("model  mode  format  ratio  top-1  float  agreement  SQNR dB  samples")
+    for name, description in LABELLED.items():
+        model, data = models.MODELS / name, folder / f"{name}.toml"
+        data.write_text(description.replace("{data}", str(models.DATA)))
+        exact = evaluate(model, data)
+        for mode in MODES:
+            for extension in (".onnx", ".tflite"):
+                output = folder / f"{Path(name).stem}.{mode}{extension}"
+                fewbits.quantize(model, output, mode, *(["--data", data] if mode == "int8" else []))
+                got = evaluate(output, data, "--reference", model)
+                ratio = output.stat().st_size / model.stat().st_size
+                print(
+                    f"{name}  {mode}  {extension}  {ratio:.4f}  {got['top1']:.4f}  {exact['top1']:.4f}  "
+                    f"{got['agreement']:.4f}  {got['sqnr_db']:.2f}  {got['samples']}",
+                    flush=True,
+                )
+
+
+def onnx_runtime_beside(folder: Path) -> None:
+    """ONNX Runtime's per-channel min-max on 100 calibration images of EfficientNet-Lite0; without its
+    graph optimisations, whose AVX2 kernels saturate."""
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+
+    model = models.MODELS / "efficientnet_lite0_dyn.onnx"
+    samples = {"input": (models.channels_first(models.imagenet(500)) - 127.0) / 128.0}
+    # The same spread of 100 over 500 that `fewbits quantize` takes.
+    chosen = {name: array[::5] for name, array in samples.items()}
+    output = folder / "ort.onnx"
+    quantize_static(
+        model, output, Rows(chosen), per_channel=True, activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+    )
+    exact = next(iter(onnx_runtime(model, samples).values()))
+    got = next(iter(onnx_runtime(output, samples, optimize=False).values()))
+    agreement = float((exact.argmax(1) == got.argmax(1)).mean())
+    print(f"ONNX Runtime min-max per channel on EfficientNet-Lite0: agreement {agreement:.4f}, {sqnr_db(got, exact):.2f} dB")
+
+
+def similarity(folder: Path) -> None:
+    """Spearman correlation of MiniLM's cosine similarities with STS-B's scores (1,500 pairs)."""
+    rows = (models.DATA / "stsb" / "sts-dev.csv").read_text(encoding="utf-8").splitlines()
+    pairs = [row.split("\t") for row in rows]
+    scores = np.array([float(row[4]) for row in pairs])
+    model = models.MODELS / "minilm_l6_dyn.onnx"
+    files = {"float": model}
+    for mode in ("dynamic", "float16"):
+        files[mode] = folder / f"minilm.{mode}.onnx"
+        fewbits.quantize(model, files[mode], mode)
+    for mode, file in files.items():
+        left, right = (_embed(file, [row[i] for row in pairs]) for i in (5, 6))
+        cosine = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+        ratio = file.stat().st_size / model.stat().st_size
+        print(f"MiniLM  {mode}  {ratio:.4f}  Spearman {_spearman(cosine, scores):.4f}  {len(scores)} pairs", flush=True)
+
+
+def _embed(file: Path, texts: list[str]) -> np.ndarray:
+    parts = []
+    for start in range(0, len(texts), 100):
+        inputs = encode(texts[start : start + 100], models.MODELS / "vocab.txt", 64)
+        longest = int(inputs["attention_mask"].sum(1).max())
+        outputs = fewbits.run(file, {name: array[:, :longest] for name, array in inputs.items()})
+        parts.append(next(iter(outputs.values())))
+    return np.concatenate(parts)
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, ties sharing their mean."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = counts.cumsum()
+    return ((ends - (counts - 1) / 2.0) - 1.0)[inverse]
+
+
+def speed(folder: Path) -> None:
+    """Medians on one thread, ours and ONNX Runtime's float taken in turns."""
+    model = models.MODELS / "efficientnet_lite0_dyn.onnx"
+    data = folder / "efficientnet_lite0_dyn.onnx.toml"
+    data.write_text(LABELLED[model.name].replace("{data}", str(models.DATA)))
+    int8 = folder / "speed.int8.onnx"
+    fewbits.quantize(model, int8, "int8", "--data", data)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    image = {"input": np.zeros((1, 3, 224, 224), np.float32)}
+    taken: dict[str, list[float]] = {"float": [], "int8": [], "ONNX Runtime float": []}
+    for _ in range(5):
+        for name, file in (("float", model), ("int8", int8)):
+            report = json.loads(fewbits.command("bench", file, "--json", "--threads", "1", "--input-shape", "input=1x3x224x224"))
+            taken[name].append(report["median_ms"])
+        times = []
+        for _ in range(30):
+            start = time.perf_counter()
+            session.run(None, image)
+            times.append(1e3 * (time.perf_counter() - start))
+        taken["ONNX Runtime float"].append(statistics.median(times))
+    medians = {name: statistics.median(times) for name, times in taken.items()}
+    print("EfficientNet-Lite0, one thread, ms:", {name: round(ms, 2) for name, ms in medians.items()})
+    print(f"int8 against our float: {medians['float'] / medians['int8']:.2f} times as fast")
+    print(f"our float against ONNX Runtime's: {medians['float'] / medians['ONNX Runtime float']:.2f} of its time")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as directory:
+        for part in (speed, accuracy, onnx_runtime_beside, similarity):
+            part(Path(directory))
