@@ -93,4 +93,4 @@ class LiteRt:
         missing = set(inputs) - set(details)
         if missing:
             raise KeyError(f"LiteRT has the inputs {sorted(details)}, not {sorted(missing)}")
-        return [(details[name], np.ascontiguousarray(array)) for name, array in inputs.items()]
+        return [(details[name], np.asarray(array, order="C")) for name, array in inputs.items()]

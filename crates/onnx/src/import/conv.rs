@@ -119,8 +119,8 @@ pub(super) fn emit_spatial(node: &mut NodeReader<'_>, op: impl Into<Op>, inputs:
 
 /// Fixed dimensions of the weights (input 1).
 fn weight_dims(node: &NodeReader<'_>, at: usize) -> Result<Vec<usize>> {
-    let shape = node.shape(at)?;
-    let dims = shape.to_fixed().filter(|d| d.len() == spatial_rank(node).map_or(0, |s| s + 2) && !d.contains(&0));
+    let (shape, rank) = (node.shape(at)?, spatial_rank(node)? + 2);
+    let dims = shape.to_fixed().filter(|d| d.len() == rank && !d.contains(&0));
     dims.ok_or_else(|| node.error(format!("weights of shape {shape} do not fit the input")))
 }
 

@@ -109,21 +109,45 @@ fn other_input(node: &Node, one: ValueId) -> Option<ValueId> {
 /// The constant weight scales that `product` is multiplied with, besides the run-time `scale`, and
 /// the result: `product × (scale × weights)` or `(product × scale) × weights`.
 fn scales(graph: &Graph, edges: &Edges, product: ValueId, scale: ValueId) -> Option<(Vec<f32>, ValueId)> {
-    let floats = |v: ValueId| {
-        let data = graph.value(v).data.as_ref().filter(|t| t.dtype() == DType::F32)?;
-        // Along the last axis only: other shapes would not be one scale an output channel.
-        let vector = data.elements() == 1 || data.shape().last() == Some(&data.elements());
-        vector.then(|| data.to_f32())
-    };
     let first = edges.only_reader(graph, product).filter(|n| is_mul(n))?;
     let factor = other_input(first, product)?;
     if factor == scale {
         let second = edges.only_reader(graph, first.outputs[0]).filter(|n| is_mul(n))?;
-        return Some((floats(other_input(second, first.outputs[0])?)?, second.outputs[0]));
+        let weights = graph.value(other_input(second, first.outputs[0])?).data.clone()?;
+        return Some((channel_scales(&weights)?, second.outputs[0]));
     }
-    let both = graph.node(edges.producers[factor.0]?);
-    let weights = is_mul(both).then(|| other_input(both, scale))??;
-    Some((floats(weights)?, first.outputs[0]))
+    let (both, layout) = moved_product(graph, edges, factor)?;
+    let weights = graph.value(other_input(both, scale)?).data.clone()?;
+    let weights = layout.iter().try_fold(weights, |t, op| match op {
+        Op::Transpose(op) => t.transposed(&op.perm),
+        Op::Unsqueeze(op) => {
+            let mut shape = t.shape().to_vec();
+            op.axes.iter().for_each(|&axis| shape.insert(axis.min(shape.len()), 1));
+            t.reshaped(shape)
+        }
+        _ => None,
+    });
+    Some((channel_scales(&weights?)?, first.outputs[0]))
+}
+
+/// The elements of a float tensor that lies along the last axis only: of another shape it would not
+/// be one scale an output channel.
+fn channel_scales(weights: &Tensor) -> Option<Vec<f32>> {
+    let vector = weights.elements() == 1 || weights.shape().last() == Some(&weights.elements());
+    (vector && weights.dtype() == DType::F32).then(|| weights.to_f32())
+}
+
+/// The multiplication behind `value`, and the changes of layout between, first to last: scales of
+/// shape `[C, 1, 1]` are brought to channels-last after they were multiplied.
+fn moved_product<'g>(graph: &'g Graph, edges: &Edges, value: ValueId) -> Option<(&'g Node, Vec<&'g Op>)> {
+    let mut node = graph.node(edges.producers[value.0]?);
+    let mut layout = Vec::new();
+    while matches!(node.op, Op::Transpose(_) | Op::Unsqueeze(_)) {
+        layout.push(&node.op);
+        node = graph.node(edges.producers[node.inputs[0]?.0]?);
+    }
+    layout.reverse();
+    is_mul(node).then_some((node, layout))
 }
 
 /// A constant that is added to each output channel, and the sum.

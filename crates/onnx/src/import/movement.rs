@@ -72,8 +72,9 @@ pub(super) fn slice(node: &mut NodeReader<'_>) -> Result<()> {
         axes = match node.has(3) {
             true => node.constant_ints(3)?,
             false => {
-                let count = node.shape(1)?.elements();
-                let count = count.ok_or_else(|| node.error("the number of starts must be fixed"))?;
+                // A value that only the run provides can have any declared length.
+                let count = node.shape(1)?.elements().filter(|&n| n <= rank);
+                let count = count.ok_or_else(|| node.error(format!("at most {rank} starts fit, in a fixed number")))?;
                 (0..signed(count)).collect()
             }
         };

@@ -157,8 +157,8 @@ fn target_sizes(node: &mut NodeReader<'_>, at: usize) -> Result<ValueId> {
 }
 
 /// Height and width scaled by one ratio: the smaller one that the wanted sizes ask for
-/// (`not_larger`) or the larger, rounded half up, as the specification says. The ratio stays a
-/// fraction, so that the axis that decides gets exactly the size that it asks for.
+/// (`not_larger`) or the larger. The ratio stays a fraction, so that the axis that decides gets
+/// exactly the size that it asks for.
 fn kept_aspect(node: &mut NodeReader<'_>, at: usize) -> Result<[usize; 2]> {
     let policy = node.text("keep_aspect_ratio_policy", "stretch");
     let wanted = node.constant_ints(at)?;
@@ -180,7 +180,12 @@ fn kept_aspect(node: &mut NodeReader<'_>, at: usize) -> Result<[usize; 2]> {
         other => return Err(node.error(format!("unknown keep_aspect_ratio_policy `{other}`"))),
     };
     let (to, from) = if by_height { (to_h, h) } else { (to_w, w) };
-    let scaled = |n: u128| usize::try_from((2 * n * to + from) / (2 * from)).map(|n| n.max(1));
+    // Runtimes map coordinates by the ratio, we by the sizes: the same only where nothing is rounded.
+    if h * to % from != 0 || w * to % from != 0 {
+        let what = format!("keep_aspect_ratio_policy `{policy}` with the ratio {to}/{from} rounds a size");
+        return Err(node.error(format!("{what}; export the model with explicit sizes")));
+    }
+    let scaled = |n: u128| usize::try_from(n * to / from);
     match (scaled(h), scaled(w)) {
         (Ok(h), Ok(w)) => Ok([h, w]),
         _ => Err(node.error(format!("sizes {wanted:?} are out of range"))),

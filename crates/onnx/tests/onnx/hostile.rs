@@ -153,3 +153,23 @@ fn external_data_does_not_follow_links_out_of_the_folder() {
     let error = read(&path).unwrap_err();
     assert!(error.to_string().contains("folder"), "{error}");
 }
+
+#[test]
+fn convolutions_of_inputs_without_spatial_axes_are_refused() {
+    for op in ["Conv", "ConvTranspose", "ConvInteger"] {
+        let model = Builder::new(13).input("x", 1, &[]).node(op, &["x", "x"], &["y"], vec![]).output("y");
+        let message = model.read().unwrap_err().to_string();
+        assert!(message.contains("input of 0 dimensions"), "{op}: {message}");
+    }
+}
+
+#[test]
+fn slices_of_more_axes_than_there_are_take_no_memory() {
+    let model = Builder::new(13)
+        .input("x", 1, &[2, 3])
+        .input("far", 7, &[1 << 40])
+        .node("Slice", &["x", "far", "far"], &["y"], vec![])
+        .output("y");
+    let message = model.read().unwrap_err().to_string();
+    assert!(message.contains("at most 2 starts"), "{message}");
+}

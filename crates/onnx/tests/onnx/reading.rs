@@ -236,9 +236,11 @@ fn sizes_that_keep_the_aspect_ratio_are_exact() {
         let attributes = vec![ints("axes", &[2, 3]), text];
         resized(model.node("Resize", &["x", "", "", "n"], &["y"], attributes)).map(|(_, shape)| shape)
     };
-    // 9 / 7 is the smaller ratio: 5 × 9 / 7 = 6.43; 9 / 5 the larger one: 7 × 9 / 5 = 12.6.
-    assert_eq!(read("not_larger", [9, 9]).unwrap(), Shape::fixed(&[1, 6, 9, 3]));
-    assert_eq!(read("not_smaller", [9, 9]).unwrap(), Shape::fixed(&[1, 9, 13, 3]));
+    // 10 / 5 and 14 / 7 are both 2.
+    assert_eq!(read("not_larger", [10, 20]).unwrap(), Shape::fixed(&[1, 10, 14, 3]));
+    assert_eq!(read("not_smaller", [5, 14]).unwrap(), Shape::fixed(&[1, 10, 14, 3]));
+    // 9 / 7 is the smaller ratio, and 5 × 9 / 7 no whole number.
+    assert!(read("not_larger", [9, 9]).unwrap_err().to_string().contains("rounds a size"));
     assert!(read("not_larger", [0, 9]).is_err());
     assert!(read("other", [9, 9]).is_err());
 }
