@@ -78,7 +78,15 @@ struct Rewriter<'a> {
 impl<'a> Rewriter<'a> {
     fn new(source: &'a Graph, plan: Plan, recipe: &'a Recipe, statistics: &'a Statistics) -> Self {
         let out = Graph { name: source.name.clone(), ..Graph::default() };
-        Rewriter { source, plan, recipe, statistics, out, float: vec![None; source.values.len()], integer: BTreeMap::new() }
+        Rewriter {
+            source,
+            plan,
+            recipe,
+            statistics,
+            out,
+            float: vec![None; source.values.len()],
+            integer: BTreeMap::new(),
+        }
     }
 
     fn inputs(&mut self) {
