@@ -21,8 +21,9 @@ mod view;
 
 pub use engine::{Engine, Options, StepProfile};
 pub use error::{Error, Result, Unsupported};
+pub use fewbits_graph::Element;
 pub use fewbits_kernels::int8::Rounding;
 pub use fold::{evaluate_node, evaluate_quantized_node};
 pub use macs::macs;
 pub use simplify::{SimplifyOptions, simplify};
-pub use view::{Element, TensorView};
+pub use view::TensorView;

@@ -1,20 +1,7 @@
 //! A tensor that is looked at while the engine runs.
 
 use bytemuck::Pod;
-use fewbits_graph::DType;
-use half::f16;
-
-/// Element types of tensors, one to one with [`DType`] (booleans and packed 4-bit integers are
-/// bytes).
-pub trait Element: Pod + Send + Sync {
-    /// The matching [`DType`].
-    const DTYPE: DType;
-}
-
-macro_rules! element {
-    ($($t:ty => $d:ident),*) => { $(impl Element for $t { const DTYPE: DType = DType::$d; })* };
-}
-element!(f32 => F32, f16 => F16, f64 => F64, i8 => I8, u8 => U8, i16 => I16, i32 => I32, i64 => I64);
+use fewbits_graph::{DType, Element};
 
 /// A value at the moment it is produced: dense, row-major, in the graph's stored layout.
 #[derive(Clone, Copy, Debug)]

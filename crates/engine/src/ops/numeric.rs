@@ -1,11 +1,10 @@
 //! Plain numbers of every type: dispatch on the element type, integer arithmetic, casts.
 
-use fewbits_graph::DType;
 use fewbits_graph::ops::BinaryKind;
+use fewbits_graph::{DType, Element};
 use half::f16;
 
 use crate::site::{Lowered, Lowering, Site};
-use crate::view::Element;
 
 /// Runs `$body` with `$t` an unsigned integer as wide as an element of `$dtype`: for moving bytes.
 macro_rules! by_width {

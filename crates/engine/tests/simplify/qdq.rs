@@ -109,6 +109,22 @@ fn public_unsigned_edges_keep_their_type() {
 }
 
 #[test]
+fn plain_bytes_behind_a_quantized_edge_do_not_move() {
+    let mut b = Build::default();
+    let x = b.input(&[2, 4]);
+    let q = b.node("q", Quantize, &[x]);
+    let quant = Quantization { zero_points: vec![128; 4], ..Quantization::per_channel(1, channel_scales(4)) };
+    (b.graph.value_mut(q).dtype, b.graph.value_mut(q).quant) = (DType::U8, Some(quant));
+    // The output has no parameters: its bytes are all there is to it.
+    let y = b.node("move", Transpose { perm: vec![1, 0] }, &[q]);
+    let after = simplify(b.finish(&[y]), &SimplifyOptions::default()).unwrap();
+    let mover = after.nodes.iter().find(|n| n.name == "move").unwrap();
+    let moved = after.value(mover.inputs[0].unwrap());
+    assert_eq!((moved.dtype, after.value(mover.outputs[0]).dtype), (DType::U8, DType::U8));
+    assert_eq!(moved.quant.as_ref().unwrap().zero_points, [128; 4]);
+}
+
+#[test]
 fn weights_with_zero_points_stay_in_floating_point() {
     let mut b = Build::default();
     let x = b.input(&[2, 4]);

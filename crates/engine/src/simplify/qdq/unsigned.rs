@@ -1,7 +1,7 @@
 //! Unsigned 8-bit edges as signed ones.
 
 use fewbits_graph::ops::Requantize;
-use fewbits_graph::{DType, Graph, Op, Quantization, Result, ValueId};
+use fewbits_graph::{DType, Graph, NodeId, Op, Quantization, Result, ValueId};
 
 use super::super::Context;
 use super::super::edit::Edit;
@@ -30,6 +30,13 @@ fn reads_raw(op: &Op) -> bool {
     matches!(op, Op::Cast(_) | Op::MatMulInteger(_) | Op::ConvInteger(_) | Op::OneHot(_))
 }
 
+/// Nodes that take 8-bit elements as plain numbers, or hand them on into an edge without
+/// parameters, where nothing would say that they have moved by 128.
+fn needs_unsigned(edit: &Edit<'_>, node: NodeId) -> bool {
+    let plain = |&v: &ValueId| edit.value(v).dtype == DType::U8 && edit.value(v).quant.is_none();
+    reads_raw(edit.op(node)) || edit.node(node).outputs.iter().any(plain)
+}
+
 fn add_signed(edit: &mut Edit<'_>, v: ValueId, quant: &Quantization) -> ValueId {
     let value = edit.value(v);
     let (name, shape) = (format!("{}_int8", value.name), value.shape.clone());
@@ -37,8 +44,8 @@ fn add_signed(edit: &mut Edit<'_>, v: ValueId, quant: &Quantization) -> ValueId 
 }
 
 fn behind_input(edit: &mut Edit<'_>, v: ValueId, quant: &Quantization) {
-    let stays = |op: &Op| reads_raw(op) || matches!(op, Op::Requantize(_));
-    let readers: Vec<_> = edit.readers(v).iter().copied().filter(|&n| !stays(edit.op(n))).collect();
+    let stays = |n: NodeId| needs_unsigned(edit, n) || matches!(edit.op(n), Op::Requantize(_));
+    let readers: Vec<_> = edit.readers(v).iter().copied().filter(|&n| !stays(n)).collect();
     if readers.is_empty() {
         return;
     }
@@ -72,7 +79,7 @@ fn inside(edit: &mut Edit<'_>, v: ValueId, quant: &Quantization) {
         let Some(data) = signed(data) else { return };
         edit.value_mut(v).data = Some(data);
     }
-    let raw: Vec<_> = edit.readers(v).iter().copied().filter(|&n| reads_raw(edit.op(n))).collect();
+    let raw: Vec<_> = edit.readers(v).iter().copied().filter(|&n| needs_unsigned(edit, n)).collect();
     if !raw.is_empty() {
         let value = edit.value(v);
         let (name, shape) = (format!("{}_uint8", value.name), value.shape.clone());
