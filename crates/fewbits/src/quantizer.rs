@@ -184,7 +184,8 @@ impl Job {
         Ok((statistics, batches.skipped().len()))
     }
 
-    /// Gives the graph narrower types. `statistics` are needed in int8 mode.
+    /// Gives the graph narrower types. `statistics` are needed in int8 mode; in the others they
+    /// correct biases.
     ///
     /// # Errors
     /// A recipe that does not fit the graph.
@@ -196,9 +197,9 @@ impl Job {
                 let graph = quantize_int8(&self.graph, statistics.unwrap_or(&empty), recipe, self.format);
                 Ok((graph.map_err(error)?, Vec::new()))
             }
-            Mode::Dynamic => Ok((quantize_dynamic(&self.graph, recipe).map_err(error)?, Vec::new())),
+            Mode::Dynamic => Ok((quantize_dynamic(&self.graph, statistics, recipe).map_err(error)?, Vec::new())),
             Mode::Float16 => {
-                let halves = quantize_float16(&self.graph, recipe).map_err(error)?;
+                let halves = quantize_float16(&self.graph, statistics, recipe).map_err(error)?;
                 let overflow = |(tensor, elements)| Overflow { tensor, elements: elements as u64 };
                 Ok((halves.graph, halves.overflows.into_iter().map(overflow).collect()))
             }
@@ -221,7 +222,9 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     let bytes_before = size_on_disk(&options.model, &graph)?;
     fix_input_shapes(&mut graph, &options.input_shapes).map_err(|what| Error::model(&options.model, what))?;
     let job = Job::new(graph, &options.model, recipe.mode, format)?;
-    let data = Samples::open(options, &job, recipe.mode == Mode::Int8)?;
+    // The other modes choose no ranges, but a bias can be corrected with what samples show.
+    let calibrates = recipe.mode == Mode::Int8 || (recipe.bias_correction && options.samples > 0);
+    let data = Samples::open(options, &job, calibrates)?;
     let (statistics, skipped) = match &data.calibration {
         Some(samples) => {
             let (statistics, skipped) = job.calibrate(samples, options.threads, progress)?;

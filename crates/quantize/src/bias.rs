@@ -2,25 +2,29 @@
 //! `E[(ŵ − w)·x] = (ŵ − w)·E[x]`, which the bias can take back (Nagel et al. 2019, §4.2; the means
 //! are those of calibration).
 
-use fewbits_graph::{Node, Op, Quantization, Tensor};
+use fewbits_graph::{Granularity, Graph, Node, Op, Quantization, Tensor, ValueId};
 
-/// The shift of each output channel's mean that quantizing `weights` to `quantized` causes, for
-/// inputs whose channels have the given means. Borders, where padding takes part, count as the
-/// interior.
+use crate::{Recipe, Statistics};
+
+/// What each quantized weight stands for; channels are those of `quant`'s axis.
+pub(crate) fn dequantized(quantized: &Tensor, quant: &Quantization) -> Vec<f64> {
+    let values = quantized.to_f32();
+    let inner: usize = match quant.granularity {
+        Granularity::PerChannel { axis } => quantized.shape()[axis + 1..].iter().product(),
+        _ => values.len(),
+    };
+    let scale = |i: usize| f64::from(quant.scales[i / inner.max(1) % quant.scales.len()]);
+    values.iter().enumerate().map(|(i, &q)| f64::from(q) * scale(i)).collect()
+}
+
+/// The shift of each output channel's mean that rounding `weights` to `rounded` causes, for inputs
+/// whose channels have the given means. Borders, where padding takes part, count as the interior.
 ///
 /// `None` for operators whose outputs do not all see the same weights (transposed convolution).
-pub(crate) fn mean_shift(
-    node: &Node,
-    weights: &Tensor,
-    quantized: &Tensor,
-    quant: &Quantization,
-    means: &[f64],
-) -> Option<Vec<f64>> {
+pub(crate) fn mean_shift(node: &Node, weights: &Tensor, rounded: &[f64], means: &[f64]) -> Option<Vec<f64>> {
     let float = weights.to_f32();
-    let integers = quantized.as_slice::<i8>()?;
     let shape = weights.shape();
-    let scale = |channel: usize| f64::from(quant.scales[if quant.scales.len() == 1 { 0 } else { channel }]);
-    let error = |i: usize, channel: usize| f64::from(integers[i]) * scale(channel) - f64::from(float[i]);
+    let error = |i: usize| rounded[i] - f64::from(float[i]);
     let mut shift;
     match &node.op {
         Op::Conv2d(_) | Op::FullyConnected(_) => {
@@ -30,7 +34,7 @@ pub(crate) fn mean_shift(
             for (i, _) in float.iter().enumerate() {
                 let output = i / (float.len() / outputs);
                 let group = output / (outputs / groups.max(1)).max(1);
-                shift[output] += error(i, output) * means.get(group * inner + i % inner)?;
+                shift[output] += error(i) * means.get(group * inner + i % inner)?;
             }
         }
         Op::DepthwiseConv2d(op) => {
@@ -38,12 +42,47 @@ pub(crate) fn mean_shift(
             shift = vec![0.0; outputs];
             for (i, _) in float.iter().enumerate() {
                 let output = i % outputs;
-                shift[output] += error(i, output) * means.get(output / op.multiplier.max(1))?;
+                shift[output] += error(i) * means.get(output / op.multiplier.max(1))?;
             }
         }
         _ => return None,
     }
     Some(shift)
+}
+
+/// Takes the shift that rounding the weights of node `index` to `rounded` causes back through its
+/// float bias, if `recipe` asks for it and `statistics` know the node's input. Value ids are those
+/// of the graph that was observed.
+pub(crate) fn correct_float_bias(
+    graph: &mut Graph,
+    index: usize,
+    weights: &Tensor,
+    rounded: &[f64],
+    statistics: Option<&Statistics>,
+    recipe: &Recipe,
+) {
+    let node = &graph.nodes[index];
+    let means = node.inputs.first().copied().flatten().and_then(|x| statistics?.channel_means(x));
+    let Some(shift) =
+        means.filter(|_| recipe.bias_correction).and_then(|means| mean_shift(node, weights, rounded, &means))
+    else {
+        return;
+    };
+    let old: Option<ValueId> = node.inputs.get(2).copied().flatten();
+    let data = old.and_then(|id| graph.value(id).data.as_ref());
+    if old.is_some() && data.is_none_or(|data| data.elements() != shift.len()) {
+        return;
+    }
+    let name = match old {
+        Some(id) => format!("{}_corrected", graph.value(id).name),
+        None => format!("{}_bias", node.name),
+    };
+    let before = data.map_or_else(|| vec![0.0; shift.len()], Tensor::to_f32);
+    let after: Vec<f32> = before.iter().zip(&shift).map(|(&b, s)| (f64::from(b) - s) as f32).collect();
+    let bias = graph.add_constant(name, Tensor::new(vec![shift.len()], after));
+    let inputs = &mut graph.nodes[index].inputs;
+    inputs.resize(inputs.len().max(3), None);
+    inputs[2] = Some(bias);
 }
 
 #[cfg(test)]
@@ -64,7 +103,7 @@ mod tests {
             outputs: Vec::new(),
         };
         let means = [2.0, -3.0, 5.0];
-        let shift = mean_shift(&node, &weights, &quantized, &quant, &means).unwrap();
+        let shift = mean_shift(&node, &weights, &dequantized(&quantized, &quant), &means).unwrap();
         let (q, w) = (quantized.to_f32(), weights.to_f32());
         for o in 0..2 {
             let dot = |f: &dyn Fn(usize) -> f64| -> f64 { (0..3).map(|i| f(3 * o + i) * means[i]).sum() };
@@ -80,7 +119,7 @@ mod tests {
         let (quantized, quant) = quantize_weights(&weights, Some(0), WeightScales::Max, |_| 0.0);
         let op = Conv2d { stride: [1, 1], dilation: [1, 1], padding: [0; 4], groups: 2, activation: Activation::None };
         let node = Node { name: String::new(), op: op.into(), inputs: Vec::new(), outputs: Vec::new() };
-        let shift = mean_shift(&node, &weights, &quantized, &quant, &[1.0, 0.0]).unwrap();
+        let shift = mean_shift(&node, &weights, &dequantized(&quantized, &quant), &[1.0, 0.0]).unwrap();
         assert!(shift[0].abs() > 1e-4 && shift[1] == 0.0, "{shift:?}");
     }
 }

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use fewbits_graph::ops::{Dequantize, Quantize, Requantize};
 use fewbits_graph::{DType, Graph, Node, Op, Quantization, Shape, Tensor, Value, ValueId};
 
-use crate::bias::mean_shift;
+use crate::bias::{dequantized, mean_shift};
 use crate::domain::{Constraint, IntegerForm};
 use crate::plan::{Plan, excluded_nodes};
+use crate::rounding::Filters;
 use crate::tables::quantize_tables;
-use crate::{ActivationParams, Error, Format, IoType, Recipe, Result, Statistics, quantize_weights};
+use crate::weights::quantize_layer_weights;
+use crate::{ActivationParams, Error, Format, IoType, Recipe, Result, Statistics};
 
 /// Rewrites a simplified float graph so that every operator with an integer form stands on int8
 /// edges; the others stay float behind `Dequantize` and `Quantize` nodes.
@@ -189,9 +191,10 @@ impl<'a> Rewriter<'a> {
         // Biases are int32 in units of input scale × weight scale; a quarter of the range is left
         // to the products.
         let smallest = |c: usize| largest(c) / (input_scale * (1u32 << 30) as f32);
-        let (tensor, quant) = quantize_weights(data, axis, self.recipe.weight_scales, smallest);
+        let Some(filters) = Filters::of(&node.op, data.shape()) else { return };
+        let (tensor, quant) = quantize_layer_weights(data, filters, self.recipe, smallest);
         let means = self.statistics.channel_means(*x).filter(|_| self.recipe.bias_correction);
-        if let Some(shift) = means.and_then(|means| mean_shift(node, data, &tensor, &quant, &means)) {
+        if let Some(shift) = means.and_then(|means| mean_shift(node, data, &dequantized(&tensor, &quant), &means)) {
             let zeros = || (format!("{}_bias", source.name), vec![0.0; shift.len()]);
             let (_, bias) = bias.get_or_insert_with(zeros);
             bias.iter_mut().zip(shift).for_each(|(b, s)| *b -= s as f32);

@@ -19,6 +19,7 @@ mod params;
 mod plan;
 mod range;
 mod recipe;
+mod rounding;
 mod tables;
 mod weights;
 
@@ -34,4 +35,5 @@ pub use lower::lower;
 pub use params::{ActivationParams, activation_params};
 pub use range::{Calibration, Ranges};
 pub use recipe::{Format, IoType, Mode, Recipe};
+pub use rounding::WeightRounding;
 pub use weights::{WeightScales, check_weights, quantize_weights};

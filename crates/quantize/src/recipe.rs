@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, Error, Result, WeightScales};
+use crate::{Calibration, Error, Result, WeightRounding, WeightScales};
 
 /// Post-training mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,10 +53,14 @@ pub struct Recipe {
     /// How weight scales are chosen.
     #[serde(default)]
     pub weight_scales: WeightScales,
+    /// How weights are rounded.
+    #[serde(default)]
+    pub weight_rounding: WeightRounding,
     /// One weight scale for a tensor instead of one for a channel.
     #[serde(default)]
     pub per_tensor: bool,
-    /// Take the shift that rounding the weights causes back through the biases (int8 mode).
+    /// Take the shift that rounding the weights causes back through the biases, where there are
+    /// samples.
     #[serde(default = "on")]
     pub bias_correction: bool,
     /// Type of the public inputs and outputs in int8 mode.
@@ -79,6 +83,7 @@ impl Recipe {
             mode,
             calibration: Calibration::default(),
             weight_scales: WeightScales::default(),
+            weight_rounding: WeightRounding::default(),
             per_tensor: false,
             bias_correction: on(),
             io: IoType::default(),

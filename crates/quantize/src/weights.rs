@@ -3,7 +3,8 @@
 use fewbits_graph::{DType, Graph, Quantization, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::rounding::Filters;
+use crate::{Error, Recipe, Result, WeightRounding};
 
 /// How the scale of a weight channel is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,27 @@ pub fn quantize_weights(
         None => Quantization::per_tensor(scales[0], 0),
     };
     (Tensor::new(shape.to_vec(), quantized), quant)
+}
+
+/// As [`quantize_weights`], for the weights of a layer and as `recipe` says. `filters` tells how
+/// they lie.
+pub(crate) fn quantize_layer_weights(
+    weights: &Tensor,
+    filters: Filters<'_>,
+    recipe: &Recipe,
+    smallest_scale: impl Fn(usize) -> f32,
+) -> (Tensor, Quantization) {
+    let axis = (!recipe.per_tensor).then_some(filters.axis);
+    let (tensor, quant) = quantize_weights(weights, axis, recipe.weight_scales, smallest_scale);
+    let Some(nearest) = tensor.as_slice::<i8>().filter(|_| recipe.weight_rounding == WeightRounding::Balanced) else {
+        return (tensor, quant);
+    };
+    let (data, mut rounded) = (weights.to_f32(), nearest.into_owned());
+    let inner: usize = filters.shape[filters.axis + 1..].iter().product();
+    let channel = |i: usize| i / inner.max(1) % filters.shape[filters.axis].max(1);
+    let scale = |i: usize| quant.scales[if quant.scales.len() == 1 { 0 } else { channel(i) }];
+    filters.balance(|i| f64::from(data[i]) / f64::from(scale(i)), &mut rounded);
+    (Tensor::new(filters.shape.to_vec(), rounded), quant)
 }
 
 /// Checks that every float constant a node reads is finite.

@@ -205,7 +205,7 @@ fn threads_do_not_change_the_graph() {
 #[test]
 fn dynamic_mode_narrows_large_weights_only() {
     let float = network();
-    let dynamic = quantize_dynamic(&float, &recipe(Mode::Dynamic)).unwrap();
+    let dynamic = quantize_dynamic(&float, None, &recipe(Mode::Dynamic)).unwrap();
     let weights = |name: &str| {
         let node = dynamic.nodes.iter().find(|n| n.name == name).unwrap();
         dynamic.value(node.inputs[1].unwrap())
@@ -219,7 +219,7 @@ fn dynamic_mode_narrows_large_weights_only() {
 #[test]
 fn float16_halves_weights_and_reports_overflow() {
     let mut float = network();
-    let half = quantize_float16(&float, &recipe(Mode::Float16)).unwrap();
+    let half = quantize_float16(&float, None, &recipe(Mode::Float16)).unwrap();
     assert!(half.overflows.is_empty());
     assert!(fidelity(&float, &half.graph)[0] > 55.0);
     assert_eq!(half.graph.value(half.graph.find_value("wide.weight").unwrap()).dtype, DType::F16);
@@ -228,9 +228,26 @@ fn float16_halves_weights_and_reports_overflow() {
     let mut data = float.value(id).data.as_ref().unwrap().to_f32();
     data[3] = 1e6;
     float.value_mut(id).data = Some(Tensor::new(vec![96, 1, 1, 16], data));
-    let half = quantize_float16(&float, &recipe(Mode::Float16)).unwrap();
+    let half = quantize_float16(&float, None, &recipe(Mode::Float16)).unwrap();
     assert_eq!(half.overflows, [("wide.weight".to_owned(), 1)]);
     assert_eq!(half.graph.value(id).dtype, DType::F32);
+}
+
+#[test]
+fn samples_correct_the_biases_of_models_with_float_activations() {
+    let float = network();
+    let statistics = statistics(&float, 1);
+    let logits = |mode, statistics| {
+        let graph = match mode {
+            Mode::Dynamic => quantize_dynamic(&float, statistics, &recipe(mode)).unwrap(),
+            _ => quantize_float16(&float, statistics, &recipe(mode)).unwrap().graph,
+        };
+        fidelity(&float, &graph)[0]
+    };
+    for mode in [Mode::Dynamic, Mode::Float16] {
+        let (without, with) = (logits(mode, None), logits(mode, Some(&statistics)));
+        assert!(with > without + 1.0, "{mode:?}: {without} {with}");
+    }
 }
 
 #[test]
@@ -243,7 +260,7 @@ fn embedding_rows_keep_their_own_scales() {
     let out = g.add_node("embed", Gather { axis: 0 }, &[Some(table), Some(ids)], "rows");
     g.outputs = vec![out];
     g.infer().unwrap();
-    let dynamic = quantize_dynamic(&g, &recipe(Mode::Dynamic)).unwrap();
+    let dynamic = quantize_dynamic(&g, None, &recipe(Mode::Dynamic)).unwrap();
     assert!(dynamic.values.iter().all(|v| v.dtype != DType::F32 || v.shape.elements().unwrap_or(0) <= 4 * 32));
     let mut engine = Engine::compile(&dynamic, &Options::default()).unwrap();
     let rows = engine.run(&[Tensor::new(vec![1, 4], vec![0i64, 1, 5, 63])]).unwrap()[0].to_f32();

@@ -51,9 +51,15 @@ pub(super) struct Offsets {
 
 impl Offsets {
     pub(super) fn new(dims: &[usize], axes: &[usize]) -> Self {
+        let elements: usize = dims.iter().product();
         let list = |reduced: bool| {
+            // Without elements, the other axes may be of any length: their product is not.
+            let mut lengths = dims.iter().enumerate().filter(|(axis, _)| axes.contains(axis) == reduced);
+            if lengths.any(|(_, &len)| len == 0) || (reduced && elements == 0) {
+                return Vec::new();
+            }
             let mut offsets = vec![0];
-            let mut stride: usize = dims.iter().product();
+            let mut stride = elements;
             for (axis, &len) in dims.iter().enumerate() {
                 stride = stride.checked_div(len).unwrap_or(0);
                 if axes.contains(&axis) == reduced {

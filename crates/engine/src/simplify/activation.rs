@@ -86,8 +86,7 @@ fn fuse(edit: &mut Edit<'_>, node: NodeId) -> Option<()> {
     let activation = Activation::from_range(min, max)?;
     let x = edit.input(node, 0)?;
     let main = edit.sole_producer(x)?;
-    let (before, after) = (edit.value(x), edit.value(edit.out(node)));
-    let fits = before.dtype == after.dtype && before.quant == after.quant && (edit.is_f32(x) || before.quant.is_some());
+    let fits = edit.same_domain(x, edit.out(node)) && (edit.is_f32(x) || edit.value(x).quant.is_some());
     // No kernel family clamps while it concatenates, and file formats know fused activations of the
     // four basic operations only.
     let able = match edit.op(main) {

@@ -17,9 +17,12 @@ pub(super) struct Affine {
     pub(super) shift: Vec<f64>,
 }
 
+/// No layer has more output channels; the shapes of a hostile file must not size an allocation.
+const MOST_CHANNELS: usize = 1 << 22;
+
 /// A node as an affine function of its floating-point input, with that input.
 pub(super) fn affine_of(edit: &Edit<'_>, node: NodeId) -> Option<(ValueId, Affine)> {
-    let channels = edit.shape(edit.out(node)).0.last()?.fixed()?;
+    let channels = edit.shape(edit.out(node)).0.last()?.fixed().filter(|&c| c <= MOST_CHANNELS)?;
     let (x, affine) = match edit.op(node) {
         Op::BatchNorm(op) => {
             let parameter = |slot| edit.floats(edit.input(node, slot)?).filter(|p| p.len() == channels);

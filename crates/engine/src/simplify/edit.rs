@@ -334,6 +334,12 @@ impl<'g> Edit<'g> {
         }
     }
 
+    /// Whether two edges have one element type and the same quantization parameters.
+    pub(super) fn same_domain(&self, a: ValueId, b: ValueId) -> bool {
+        let (a, b) = (self.value(a), self.value(b));
+        a.dtype == b.dtype && a.quant == b.quant
+    }
+
     /// Whether the edge holds plain `f32` numbers.
     pub(super) fn is_f32(&self, v: ValueId) -> bool {
         let value = self.value(v);

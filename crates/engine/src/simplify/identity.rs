@@ -13,17 +13,13 @@ pub(super) fn remove_identities(graph: &mut Graph, _: &Context<'_>) -> Result<bo
     let mut edit = Edit::new(graph);
     for node in edit.nodes() {
         if let Some(same) = unchanged_input(&edit, node)
-            && same_type(&edit, same, edit.out(node))
+            && edit.same_domain(same, edit.out(node))
+            && edit.shape(same) == edit.shape(edit.out(node))
         {
             edit.bypass(node, same);
         }
     }
     edit.finish()
-}
-
-fn same_type(edit: &Edit<'_>, a: ValueId, b: ValueId) -> bool {
-    let (a, b) = (edit.value(a), edit.value(b));
-    a.dtype == b.dtype && a.quant == b.quant && a.shape == b.shape
 }
 
 /// The input that the node hands on, provided that types and shapes agree.

@@ -20,7 +20,7 @@ pub(super) fn fuse_pads(graph: &mut Graph, _: &Context<'_>) -> Result<bool> {
 fn fuse(edit: &mut Edit<'_>, main: NodeId) -> Option<()> {
     let pad = edit.sole_producer(edit.input(main, 0)?)?;
     let (x, amounts) = zero_padding(edit, pad)?;
-    if edit.value(x).quant != edit.value(edit.out(pad)).quant {
+    if !edit.same_domain(x, edit.out(pad)) {
         return None;
     }
     let add = |own: &mut [usize; 4]| own.iter_mut().zip(amounts).for_each(|(o, a)| *o += a);

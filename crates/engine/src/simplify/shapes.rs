@@ -53,7 +53,7 @@ fn source_of_chain(edit: &Edit<'_>, node: NodeId) -> Option<ValueId> {
     let mut x = edit.input(node, 0)?;
     while let Some(before) = edit.producer(x).filter(|&p| is_reshape(edit.op(p))) {
         let further = edit.input(before, 0)?;
-        if edit.value(further).quant != edit.value(x).quant {
+        if !edit.same_domain(further, x) {
             break;
         }
         x = further;

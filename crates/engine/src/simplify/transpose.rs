@@ -44,7 +44,7 @@ pub(super) fn merge_transposes(graph: &mut Graph, _: &Context<'_>) -> Result<boo
         let Some(x) = edit.input(node, 0) else { continue };
         let merged = perm_of(&edit, x)
             .and_then(|(before, perm)| Some((edit.input(before, 0)?, Transpose { perm: composed(perm, &op.perm) })));
-        if let Some((source, merged)) = merged.filter(|(s, _)| edit.value(*s).quant == edit.value(x).quant) {
+        if let Some((source, merged)) = merged.filter(|(s, _)| edit.same_domain(*s, x)) {
             edit.replace(node, merged, &[Some(source)]);
         }
     }
@@ -87,8 +87,10 @@ fn is_elementwise(edit: &Edit<'_>, node: NodeId) -> bool {
 
 /// Whether `v` transposed by `perm` can be had by removing transposes alone.
 fn liftable(edit: &Edit<'_>, v: ValueId, perm: &[usize], depth: usize) -> bool {
-    if let Some((_, before)) = perm_of(edit, v) {
-        return before.len() == perm.len() && is_identity(&composed(before, perm));
+    if let Some((node, before)) = perm_of(edit, v) {
+        return before.len() == perm.len()
+            && is_identity(&composed(before, perm))
+            && edit.input(node, 0).is_some_and(|source| edit.same_domain(source, v));
     }
     let Some(node) = edit.sole_producer(v).filter(|&n| depth > 0 && is_elementwise(edit, n)) else { return false };
     let rank = edit.shape(v).rank();

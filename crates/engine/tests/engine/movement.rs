@@ -27,6 +27,15 @@ fn transpose_expand_tile() {
 }
 
 #[test]
+fn without_elements_the_other_axes_cost_nothing() {
+    let empty = || arg(Tensor::new(vec![1 << 40, 0, 2], Vec::<i32>::new()));
+    let sum =
+        |axes: &[usize]| moved(Reduce { kind: ReduceKind::Sum, axes: axes.to_vec(), keep_dims: false }, &[empty()]);
+    assert_eq!(sum(&[0, 1]), [0, 0]);
+    assert_eq!(sum(&[0]), Vec::<i64>::new());
+}
+
+#[test]
 fn slices_in_the_sense_of_numpy() {
     let slice = |starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]| {
         moved(Slice, &[arg(ramp(&[3, 4])), ints(starts), ints(ends), ints(axes), ints(steps)])

@@ -1,5 +1,6 @@
 //! Batch normalisation, scales, biases and activations in the weights.
 
+use fewbits_engine::simplify::{SimplifyOptions, simplify};
 use fewbits_graph::ops::{BatchNorm, BinaryKind, ConvTranspose2d, DepthwiseConv2d, MatMul, UnaryKind};
 use fewbits_graph::{Activation, Op, Tensor, ValueId};
 
@@ -13,6 +14,16 @@ fn batch_norm(b: &mut Build, name: &str, x: ValueId, channels: usize) -> ValueId
     let variance = b.graph.add_constant("variance", Tensor::new(vec![channels], spread));
     let op = BatchNorm { epsilon: 1e-3, activation: Activation::None };
     b.node(name, op, &[x, scale, bias, mean, variance])
+}
+
+#[test]
+fn a_huge_dimension_sizes_no_allocation() {
+    let mut b = Build::default();
+    let x = b.input(&[1, 1 << 45]);
+    let y = b.with("add", BinaryKind::Add, x, 1.5);
+    let y = b.unary("tanh", UnaryKind::Tanh, y);
+    let after = simplify(b.finish(&[y]), &SimplifyOptions::default()).expect("simplifies");
+    assert_eq!(ops(&after), ["Binary", "Unary"]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Transposes, flattening, padding, pooling.
 
+use fewbits_engine::simplify::{SimplifyOptions, simplify};
 use fewbits_graph::ops::{
     BinaryKind, Flatten, Pad, PadMode, Pool2d, PoolKind, Reduce, ReduceKind, Transpose, UnaryKind,
 };
-use fewbits_graph::{Activation, Op, ValueId};
+use fewbits_graph::{Activation, DType, Op, Quantization, Shape, ValueId};
 
 use crate::support::{Build, conv, ops, simplified};
 
@@ -114,6 +115,21 @@ fn other_padding_stays() {
         let y = b.node("conv", conv(1), &[y, w]);
         assert_eq!(ops(&simplified(&b.finish(&[y]))), ["Pad", "Conv2d"]);
     }
+}
+
+#[test]
+fn padding_that_changes_the_element_type_stays() {
+    let quant = Quantization::per_tensor(0.5, 0);
+    let mut b = Build::default();
+    let x = b.graph.add_input("x", DType::I8, Shape::fixed(&[1, 5, 5, 2]));
+    b.graph.value_mut(x).quant = Some(quant.clone());
+    let pads = b.ints(&[0, 1, 1, 0, 0, 1, 1, 0]);
+    let y = b.node("pad", Pad { mode: PadMode::Constant }, &[x, pads]);
+    (b.graph.value_mut(y).dtype, b.graph.value_mut(y).quant) = (DType::I16, Some(quant));
+    let w = b.weights("w", &[3, 3, 3, 2]);
+    let y = b.node("conv", conv(0), &[y, w]);
+    let after = simplify(b.finish(&[y]), &SimplifyOptions::default()).expect("simplifies");
+    assert_eq!(ops(&after), ["Pad", "Conv2d"]);
 }
 
 fn pool(kind: PoolKind, kernel: usize, pad: usize) -> Pool2d {

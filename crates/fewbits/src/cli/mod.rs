@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use values::{CalibrationArg, Drop, InputArg, IoArg, ModeArg, RoundingArg, ShapeArg, WeightScalesArg};
+pub(crate) use values::{
+    CalibrationArg, Drop, InputArg, IoArg, ModeArg, RoundingArg, ShapeArg, WeightRoundingArg, WeightScalesArg,
+};
 
 /// Makes trained neural networks small and fast, and proves it.
 #[derive(Debug, Parser)]
@@ -86,6 +88,9 @@ pub(crate) struct QuantizeArgs {
     /// How weight scales are chosen [default: max]
     #[arg(long, value_name = "METHOD")]
     pub(crate) weight_scales: Option<WeightScalesArg>,
+    /// How weights are rounded [default: balanced]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) weight_rounding: Option<WeightRoundingArg>,
     /// One weight scale for a tensor instead of one for a channel
     #[arg(long)]
     pub(crate) per_tensor: bool,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use fewbits::engine::Rounding;
-use fewbits::quantize::{Calibration, IoType, Mode, WeightScales};
+use fewbits::quantize::{Calibration, IoType, Mode, WeightRounding, WeightScales};
 
 /// An argument's words and the library's values.
 macro_rules! words {
@@ -57,6 +57,16 @@ words! {
         Max => WeightScales::Max,
         /// least mean squared error
         Mse => WeightScales::Mse,
+    }
+}
+
+words! {
+    /// `--weight-rounding`
+    WeightRoundingArg => WeightRounding {
+        /// so that the errors of a filter cancel (SQuant)
+        Balanced => WeightRounding::Balanced,
+        /// to the nearest value
+        Nearest => WeightRounding::Nearest,
     }
 }
 

@@ -42,6 +42,9 @@ fn recipe(args: &QuantizeArgs) -> Result<Recipe> {
     if let Some(scales) = args.weight_scales {
         recipe.weight_scales = scales.into();
     }
+    if let Some(rounding) = args.weight_rounding {
+        recipe.weight_rounding = rounding.into();
+    }
     if let Some(io) = args.io {
         recipe.io = io.into();
     }

@@ -91,6 +91,14 @@ fn padding_without_a_code_becomes_a_node() {
     let factors = read.value(read.nodes[2].inputs[1].expect("two factors")).data.clone().expect("constant").to_f32();
     assert_eq!(factors.len(), 25);
     assert_eq!((factors[0], factors[4], factors[24]), (1.0, 1.5, 9.0 / 4.0));
+
+    // Nobody writes a map of divisors of gigabytes.
+    let mut case = Case::new();
+    let x = case.input(&[1, 1 << 20, 1 << 20, 4]);
+    match to_bytes(&case.node(pool(PoolKind::Average { count_include_pad: false }, [1; 4]), &[x], 1)) {
+        Err(Error::Unwritable { what, .. }) => assert!(what.contains("too large"), "{what}"),
+        other => panic!("{:?}", other.map(|bytes| bytes.len())),
+    }
 }
 
 #[test]

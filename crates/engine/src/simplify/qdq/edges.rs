@@ -20,8 +20,7 @@ pub(in super::super) fn merge_domain_changes(graph: &mut Graph, _: &Context<'_>)
         };
         let per_tensor = |v| edit.value(v).quant.as_ref().is_some_and(|q| q.granularity == Granularity::PerTensor);
         let Some(source) = source.filter(|&s| per_tensor(s) && edit.constant(s).is_none()) else { continue };
-        let (from, to) = (edit.value(source), edit.value(edit.out(node)));
-        let same = from.dtype == to.dtype && from.quant == to.quant;
+        let same = edit.same_domain(source, edit.out(node));
         if !(same && edit.bypass(node, source)) && matches!(edit.op(node), Op::Quantize(_)) {
             edit.replace(node, Requantize, &[Some(source)]);
         }

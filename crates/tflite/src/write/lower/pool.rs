@@ -7,6 +7,10 @@ use super::{Lower, input, output, plain, unwritable};
 use crate::Result;
 use crate::write::same::padding_code;
 
+/// Positions of the largest map of divisors that is written: no image of a network is larger, and
+/// the sizes of a hostile file must not size an allocation.
+const MOST_DIVISORS: usize = 1 << 24;
+
 impl Lower {
     pub(super) fn pool(&mut self, mut node: Node, mut op: Pool2d) -> Result<()> {
         if op.dilation != [1, 1] {
@@ -79,6 +83,9 @@ impl Lower {
             _ => Err(unwritable(node, "its padding depends on sizes that are not fixed")),
         };
         let (size, out) = (sizes(input(node, 0)?)?, sizes(output(node)?)?);
+        if out[0].checked_mul(out[1]).is_none_or(|positions| positions > MOST_DIVISORS) {
+            return Err(unwritable(node, "its output is too large for the divisors that its padding needs"));
+        }
         // Along each axis, how many counted positions each window covers.
         let covered = |axis: usize| {
             let first = op.padding[axis] - counted[axis];
