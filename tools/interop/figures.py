@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,10 @@ from wordpiece import encode
 
 MODES = ("dynamic", "int8", "float16")
 IMAGENET = (
-    'images = "{data}/imagenet_500"\nlabels = "{data}/imagenet_500/labels.csv"\n[preprocess]\n'
+    'images = "{data}/imagenet_500"\nlabels = "{labels}"\n[preprocess]\n'
     'crop_fraction = 0.875\nsize = [224, 224]\ninterpolation = "bicubic"\nmean = {mean}\nstd = {std}\n'
 )
-CIFAR = (
-    'npy = "{data}/cifar10_jpegq75/test5000_x_u8_nhwc.npy"\n'
-    'labels = "{data}/cifar10_jpegq75/test5000_y_u8.npy"\n[preprocess]\n{rest}'
-)
+CIFAR = 'npy = "{images}"\nlabels = "{labels}"\n[preprocess]\n{rest}'
 LABELLED = {
     "efficientnet_lite0_dyn.onnx": IMAGENET.replace("{mean}", "[127, 127, 127]").replace("{std}", "[128, 128, 128]"),
     "mobilenet_v1_025_224_dyn.onnx": IMAGENET.replace("{mean}", "[127.5, 127.5, 127.5]").replace(
@@ -49,22 +47,44 @@ def evaluate(model: Path, data: Path, *options: str | Path) -> dict[str, float]:
     return report
 
 
+def describe(name: str, folder: Path, part: str, chosen: Callable[[int], bool]) -> Path:
+    """A description of the samples whose number is `chosen`."""
+    labels, images = folder / f"{part}.csv", folder / f"{part}.npy"
+    if "{images}" in LABELLED[name]:
+        source = models.DATA / "cifar10_jpegq75"
+        x, y = np.load(source / "test5000_x_u8_nhwc.npy"), np.load(source / "test5000_y_u8.npy")
+        mask = np.array([chosen(i) for i in range(len(x))])
+        labels = folder / f"{part}_labels.npy"
+        np.save(images, x[mask])
+        np.save(labels, y[mask])
+    else:
+        lines = (models.DATA / "imagenet_500" / "labels.csv").read_text(encoding="utf-8").splitlines()
+        labels.write_text("".join(f"{line}\n" for i, line in enumerate(lines) if chosen(i)), encoding="utf-8")
+    text = LABELLED[name].replace("{data}", str(models.DATA))
+    file = folder / f"{name}.{part}.toml"
+    file.write_text(text.replace("{labels}", str(labels)).replace("{images}", str(images)))
+    return file
+
+
 def accuracy(folder: Path) -> None:
-    """Top-1 of float and quantized models on all labelled images, calibrated on 100 of them."""
-    print("model  mode  format  ratio  top-1  float  agreement  SQNR dB  samples")
-    for name, description in LABELLED.items():
-        model, data = models.MODELS / name, folder / f"{name}.toml"
-        data.write_text(description.replace("{data}", str(models.DATA)))
+    """Top-1 of float and quantized models on all labelled images but the 100 of calibration. Where
+    data is optional, without it and with it."""
+    print("model  mode  data  format  ratio  top-1  float  agreement  SQNR dB  samples")
+    for name in LABELLED:
+        model, every = models.MODELS / name, 50 if "{images}" in LABELLED[name] else 5
+        calibration = describe(name, folder, "calibration", lambda i, n=every: i % n == 0)
+        data = describe(name, folder, "evaluation", lambda i, n=every: i % n != 0)
         exact = evaluate(model, data)
-        for mode in MODES:
+        for mode, given in [(mode, given) for mode in MODES for given in (False, True) if given or mode != "int8"]:
             for extension in (".onnx", ".tflite"):
                 output = folder / f"{Path(name).stem}.{mode}{extension}"
-                fewbits.quantize(model, output, mode, *(["--data", data] if mode == "int8" else []))
+                options = ["--data", calibration, "--eval", calibration] if given else []
+                fewbits.quantize(model, output, mode, *options)
                 got = evaluate(output, data, "--reference", model)
                 ratio = output.stat().st_size / model.stat().st_size
                 print(
-                    f"{name}  {mode}  {extension}  {ratio:.4f}  {got['top1']:.4f}  {exact['top1']:.4f}  "
-                    f"{got['agreement']:.4f}  {got['sqnr_db']:.2f}  {got['samples']}",
+                    f"{name}  {mode}  {'100' if given else '-'}  {extension}  {ratio:.4f}  {got['top1']:.4f}  "
+                    f"{exact['top1']:.4f}  {got['agreement']:.4f}  {got['sqnr_db']:.2f}  {got['samples']}",
                     flush=True,
                 )
 
@@ -130,8 +150,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def speed(folder: Path) -> None:
     """Medians on one thread, ours and ONNX Runtime's float taken in turns."""
     model = models.MODELS / "efficientnet_lite0_dyn.onnx"
-    data = folder / "efficientnet_lite0_dyn.onnx.toml"
-    data.write_text(LABELLED[model.name].replace("{data}", str(models.DATA)))
+    data = describe(model.name, folder, "speed", lambda i: i % 5 == 0)
     int8 = folder / "speed.int8.onnx"
     fewbits.quantize(model, int8, "int8", "--data", data)
     options = ort.SessionOptions()
