@@ -124,13 +124,14 @@ pub(super) fn transpose(op: &ConvTranspose2d, site: &Site<'_>) -> Lowering {
 
 pub(super) fn fully_connected(op: &FullyConnected, site: &Site<'_>) -> Lowering {
     let (m, n, k) = layer_sizes(site)?;
-    dense(site, m, n, k, WeightOrder::OutIn, op.activation)
+    // LiteRT's fully-connected layers round once, all its other operators twice.
+    let requant = dense_requant(site, n, op.activation)?.rounded_once();
+    dense(site, m, n, k, WeightOrder::OutIn, requant)
 }
 
 /// Rows of input 0 times constant weights.
-fn dense(site: &Site<'_>, m: usize, n: usize, k: usize, order: WeightOrder, activation: Activation) -> Lowering {
+fn dense(site: &Site<'_>, m: usize, n: usize, k: usize, order: WeightOrder, requant: Requant) -> Lowering {
     let (weights, bias) = (weights(site)?, bias(site, n)?);
-    let requant = dense_requant(site, n, activation)?;
     let zero_point = site.input(0)?.affine_i8()?.zero_point;
     let pack = || PackedDense::new(site.env.isa, k, n, order, &weights, bias.as_deref());
     let packed = site.env.packed.get(site.node, pack);
@@ -161,7 +162,7 @@ pub(super) fn matmul(op: &MatMul, site: &Site<'_>) -> Lowering {
     let Product { batch, m, n, k } = Product::new(a, b, false, op.transpose_b)?;
     if is_constant_matrix(b, k, n) {
         let rows = a.elements().checked_div(k).unwrap_or(0);
-        return dense(site, rows, n, k, order(op, b), Activation::None);
+        return dense(site, rows, n, k, order(op, b), dense_requant(site, n, Activation::None)?);
     }
     let (left, right, out) = (a.affine_i8()?, b.affine_i8()?, site.output()?.affine_i8()?);
     let multiplier = product_of_scales(left.scale, right.scale) / out.scale;

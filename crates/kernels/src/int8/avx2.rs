@@ -98,6 +98,26 @@ pub(super) fn fixed_multiply(x: __m256i, multiplier: __m256i, shift: __m256i) ->
     _mm256_sub_epi32(_mm256_srav_epi32(high, right), round_up)
 }
 
+/// Eight lanes of `FixedMultiplier::apply_once`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn fixed_multiply_once(x: __m256i, multiplier: __m256i, shift: __m256i) -> __m256i {
+    let one = _mm256_set1_epi64x(1);
+    // There is no arithmetic shift of 64 bits: the product, under 2^62 in magnitude, is lifted
+    // above 0 by a number that the shift divides, and lowered again behind it.
+    let lift = _mm256_set1_epi64x(1 << 62);
+    let scale = |x: __m256i, multiplier: __m256i, right: __m256i| {
+        let half = _mm256_sllv_epi64(one, _mm256_sub_epi64(right, one));
+        let lifted = _mm256_add_epi64(_mm256_add_epi64(_mm256_mul_epi32(x, multiplier), half), lift);
+        _mm256_sub_epi64(_mm256_srlv_epi64(lifted, right), _mm256_srlv_epi64(lift, right))
+    };
+    let right = _mm256_sub_epi32(_mm256_set1_epi32(31), shift);
+    let even = scale(x, multiplier, _mm256_and_si256(right, _mm256_set1_epi64x(0xffff_ffff)));
+    let up = |x| _mm256_srli_epi64(x, 32);
+    let odd = scale(up(x), up(multiplier), up(right));
+    _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0b1010_1010)
+}
+
 /// 16 i32 (two vectors, in order) narrowed to i8 with saturation, plus a zero point, clamped.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -252,9 +272,15 @@ fn requant_tile_avx2(r: &Requant, tile: &Tile<'_>, out: &mut [i8], stride: usize
                 let (m, s) = (array::<i32, 16>(&r.multiplier, c), array::<i32, 16>(&r.shift, c));
                 let (m0, m1) = (load_i32(array(m, 0)), load_i32(array(m, 8)));
                 let (s0, s1) = (load_i32(array(s, 0)), load_i32(array(s, 8)));
-                requant_columns(tile, col, out, stride, |lo, hi| {
-                    narrow(fixed_multiply(lo, m0, s0), fixed_multiply(hi, m1, s1), &to)
-                });
+                if r.rounds_once() {
+                    requant_columns(tile, col, out, stride, |lo, hi| {
+                        narrow(fixed_multiply_once(lo, m0, s0), fixed_multiply_once(hi, m1, s1), &to)
+                    });
+                } else {
+                    requant_columns(tile, col, out, stride, |lo, hi| {
+                        narrow(fixed_multiply(lo, m0, s0), fixed_multiply(hi, m1, s1), &to)
+                    });
+                }
             }
         }
     }
@@ -379,12 +405,14 @@ mod tests {
                 let top = if rounding == Rounding::Fixed { 0.4 } else { 1.0 };
                 let multipliers: Vec<f64> =
                     (0..c0 + acc.len()).map(|c| base.min(top) * (1.0 + c as f64 / 80.0)).collect();
-                let r = Requant::new(rounding, &multipliers, zero_point).with_clamp(-120, 119);
-                for isa in Isa::available() {
-                    let mut out = vec![0i8; acc.len()];
-                    r.apply_row(isa, &acc, c0, &mut out);
-                    for (i, &got) in out.iter().enumerate() {
-                        prop_assert_eq!(got, r.apply(acc[i], c0 + i));
+                let twice = Requant::new(rounding, &multipliers, zero_point).with_clamp(-120, 119);
+                for r in [twice.clone(), twice.rounded_once()] {
+                    for isa in Isa::available() {
+                        let mut out = vec![0i8; acc.len()];
+                        r.apply_row(isa, &acc, c0, &mut out);
+                        for (i, &got) in out.iter().enumerate() {
+                            prop_assert_eq!(got, r.apply(acc[i], c0 + i));
+                        }
                     }
                 }
             }

@@ -6,7 +6,8 @@
 //!   TFLM run it. TFLite has two variants of it; this is the one compiled by default, *double
 //!   rounding*: a saturating rounding doubling high multiply (rounds half up) followed by a
 //!   rounding shift right (rounds half away from zero). Jacob et al., "Quantization and Training of
-//!   Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018, section 2.2.
+//!   Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018, section 2.2. LiteRT's
+//!   fully-connected layers round once: [`Requant::rounded_once`].
 
 use crate::isa::Isa;
 
@@ -55,6 +56,16 @@ impl FixedMultiplier {
             return Self { multiplier: i32::MAX, shift: 30 };
         }
         Self { multiplier: q as i32, shift }
+    }
+
+    /// `x * real`, rounded once, halves up (TFLite `MultiplyByQuantizedMultiplier` where it is built
+    /// for single rounding, and its int8 FULLY_CONNECTED always).
+    ///
+    /// The product must fit an i32; it wraps otherwise.
+    #[inline(always)]
+    pub fn apply_once(self, x: i32) -> i32 {
+        let right = 31 - self.shift;
+        ((i64::from(x) * i64::from(self.multiplier) + (1i64 << (right - 1))) >> right) as i32
     }
 
     /// `x * real`, rounded twice (TFLite `MultiplyByQuantizedMultiplier`).
@@ -116,6 +127,8 @@ pub struct Requant {
     pub(crate) multiplier: Vec<i32>,
     pub(crate) shift: Vec<i32>,
     needs_limit: bool,
+    /// The fixed arithmetic rounds once.
+    once: bool,
     zero_point: i32,
     min: i8,
     max: i8,
@@ -140,6 +153,7 @@ impl Requant {
             channels: multipliers.len(),
             // Negated so that NaN asks for the limit too.
             needs_limit: !scale.iter().all(|&scale| scale < 1.0),
+            once: false,
             scale,
             multiplier: fixed.iter().map(|m| m.multiplier).collect(),
             shift: fixed.iter().map(|m| m.shift).collect(),
@@ -167,6 +181,21 @@ impl Requant {
         self.min = min;
         self.max = max;
         self
+    }
+
+    /// Makes [`Rounding::Fixed`] round once, as LiteRT's fully-connected layers do; see
+    /// [`FixedMultiplier::apply_once`].
+    #[must_use]
+    pub fn rounded_once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// Whether [`Rounding::Fixed`] rounds once.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn rounds_once(&self) -> bool {
+        self.once
     }
 
     /// The number of output channels.
@@ -202,7 +231,10 @@ impl Requant {
     pub fn apply(&self, acc: i32, c: usize) -> i8 {
         let scaled = match self.rounding {
             Rounding::Float => round_even(acc as f32 * self.scale[c]),
-            Rounding::Fixed => FixedMultiplier { multiplier: self.multiplier[c], shift: self.shift[c] }.apply(acc),
+            Rounding::Fixed => {
+                let multiplier = FixedMultiplier { multiplier: self.multiplier[c], shift: self.shift[c] };
+                if self.once { multiplier.apply_once(acc) } else { multiplier.apply(acc) }
+            }
         };
         scaled.saturating_add(self.zero_point).clamp(i32::from(self.min), i32::from(self.max)) as i8
     }
@@ -245,6 +277,13 @@ mod tests {
             let high = round_half_up(i128::from(x) * i128::from(m.multiplier), 1 << 31);
             let expected = round_half_away(high, 1i128 << -m.shift);
             prop_assert_eq!(i128::from(m.apply(x)), expected);
+        }
+
+        #[test]
+        fn rounding_once_is_exact(x in any::<i32>(), real in 1e-9f64..0.9999) {
+            let m = FixedMultiplier::new(real);
+            let product = i128::from(x) * i128::from(m.multiplier);
+            prop_assert_eq!(i128::from(m.apply_once(x)), round_half_up(product, 1i128 << (31 - m.shift)));
         }
 
         #[test]
