@@ -1,6 +1,6 @@
 //! Int8 fully-connected layer and product with a constant matrix.
 
-use super::epilogue::{Epilogue, FloatOutput, ToF32, ToI8, ToI32};
+use super::epilogue::{Epilogue, FloatOutput, output_kinds};
 use super::gemm::{self, DenseRows, Layout, Packed, ZeroPoints};
 use super::requant::Requant;
 use crate::isa::Isa;
@@ -23,6 +23,8 @@ pub struct PackedDense {
     layout: Layout,
     packed: Packed,
 }
+
+output_kinds!(PackedDense, channels: Self::outputs, rows: |_: &Self| 1);
 
 impl PackedDense {
     /// Packs symmetric int8 `weights` of `inputs` by `outputs` values in `order`.
@@ -90,45 +92,6 @@ impl PackedDense {
             gemm::task_count(rows, self.layout)
         };
         tasks * gemm::task_scratch(self.layout, self.inputs())
-    }
-
-    /// Int8 output. `requant` has `outputs` channels; its clamp is the fused activation.
-    ///
-    /// # Panics
-    /// If a slice does not fit, or `scratch` is under one task's worth.
-    pub fn run(&self, input: &[i8], input_zero_point: i8, requant: &Requant, out: &mut [i8], scratch: &mut [u8]) {
-        assert_eq!(requant.channels(), self.outputs(), "requantization");
-        let zero_points = ZeroPoints::All(input_zero_point);
-        self.run_with(input, zero_points, &ToI8(requant), out, scratch);
-    }
-
-    /// Float output of an input whose rows were quantized one by one (dynamic range).
-    ///
-    /// `input_zero_points` has one value for every row.
-    ///
-    /// # Panics
-    /// As [`PackedDense::run`].
-    pub fn run_f32(
-        &self,
-        input: &[i8],
-        input_zero_points: &[i8],
-        output: &FloatOutput<'_>,
-        out: &mut [f32],
-        scratch: &mut [u8],
-    ) {
-        output.check(input_zero_points.len(), self.outputs());
-        let epilogue = ToF32 { output, rows_per_scale: 1 };
-        let zero_points = ZeroPoints::Batch(input_zero_points);
-        self.run_with(input, zero_points, &epilogue, out, scratch);
-    }
-
-    /// The int32 sums themselves (ONNX MatMulInteger).
-    ///
-    /// # Panics
-    /// As [`PackedDense::run`].
-    pub fn run_i32(&self, input: &[i8], input_zero_point: i8, out: &mut [i32], scratch: &mut [u8]) {
-        let zero_points = ZeroPoints::All(input_zero_point);
-        self.run_with(input, zero_points, &ToI32, out, scratch);
     }
 
     fn run_with<E: Epilogue>(

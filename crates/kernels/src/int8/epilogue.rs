@@ -10,6 +10,60 @@ use super::requant::Rounding;
 use crate::isa::Avx2;
 use crate::isa::Isa;
 
+/// Gives a packed layer its three kinds of output. It has `run_with(input, zero_points, epilogue, out,
+/// scratch)`; `channels` counts its outputs, and `rows` the output rows that share an input scale.
+macro_rules! output_kinds {
+    ($layer:ty, channels: $channels:expr, rows: $rows:expr) => {
+        impl $layer {
+            /// Int8 output. `requant` has a factor for every output channel; its clamp is the fused
+            /// activation.
+            ///
+            /// # Panics
+            /// If a slice does not fit the layer, or `scratch` is under one task's worth.
+            pub fn run(
+                &self,
+                input: &[i8],
+                input_zero_point: i8,
+                requant: &Requant,
+                out: &mut [i8],
+                scratch: &mut [u8],
+            ) {
+                assert_eq!(requant.channels(), $channels(self), "requantization");
+                let epilogue = $crate::int8::epilogue::ToI8(requant);
+                self.run_with(input, ZeroPoints::All(input_zero_point), &epilogue, out, scratch);
+            }
+
+            /// Float output of an input whose parts (the images of a batch, the rows of a matrix)
+            /// were quantized one by one: `input_zero_points` has one value for each.
+            ///
+            /// # Panics
+            /// As [`Self::run`].
+            pub fn run_f32(
+                &self,
+                input: &[i8],
+                input_zero_points: &[i8],
+                output: &FloatOutput<'_>,
+                out: &mut [f32],
+                scratch: &mut [u8],
+            ) {
+                output.check(input_zero_points.len(), $channels(self));
+                let epilogue = $crate::int8::epilogue::ToF32 { output, rows_per_scale: $rows(self) };
+                self.run_with(input, ZeroPoints::Batch(input_zero_points), &epilogue, out, scratch);
+            }
+
+            /// The int32 sums themselves (ONNX ConvInteger, MatMulInteger).
+            ///
+            /// # Panics
+            /// As [`Self::run`].
+            pub fn run_i32(&self, input: &[i8], input_zero_point: i8, out: &mut [i32], scratch: &mut [u8]) {
+                let epilogue = $crate::int8::epilogue::ToI32;
+                self.run_with(input, ZeroPoints::All(input_zero_point), &epilogue, out, scratch);
+            }
+        }
+    };
+}
+pub(crate) use output_kinds;
+
 /// Where sums land in the output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {

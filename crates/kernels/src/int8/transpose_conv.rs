@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::epilogue::{Epilogue, FloatOutput, ToF32, ToI8, ToI32};
+use super::epilogue::{Epilogue, FloatOutput, output_kinds};
 use super::gemm::{self, Layout, Packed, Rows, Run, Target, ZeroPoints};
 use super::requant::Requant;
 use crate::isa::Isa;
@@ -34,6 +34,8 @@ struct Phase {
     taps_w: Vec<usize>,
     packed: Packed,
 }
+
+output_kinds!(PackedTransposeConv, channels: |l: &Self| l.shape.out_c, rows: |l: &Self| (l.shape.out_h * l.shape.out_w).max(1));
 
 impl PackedTransposeConv {
     /// Packs `weights` `[out_c, kernel_h, kernel_w, in_c]` (OHWI), symmetric int8.
@@ -83,45 +85,6 @@ impl PackedTransposeConv {
 
     fn task_scratch(&self) -> usize {
         self.phases.iter().map(|phase| gemm::task_scratch(self.layout, phase.packed.view().k)).max().unwrap_or(1)
-    }
-
-    /// Int8 output. `requant` has `out_c` channels; its clamp is the fused activation.
-    ///
-    /// # Panics
-    /// If a slice does not fit the shape, or `scratch` is under one task's worth.
-    pub fn run(&self, input: &[i8], input_zero_point: i8, requant: &Requant, out: &mut [i8], scratch: &mut [u8]) {
-        assert_eq!(requant.channels(), self.shape.out_c, "requantization");
-        let zero_points = ZeroPoints::All(input_zero_point);
-        self.run_with(input, zero_points, &ToI8(requant), out, scratch);
-    }
-
-    /// Float output of an input whose images were quantized one by one.
-    ///
-    /// `input_zero_points` has one value for every image.
-    ///
-    /// # Panics
-    /// As [`PackedTransposeConv::run`].
-    pub fn run_f32(
-        &self,
-        input: &[i8],
-        input_zero_points: &[i8],
-        output: &FloatOutput<'_>,
-        out: &mut [f32],
-        scratch: &mut [u8],
-    ) {
-        output.check(input_zero_points.len(), self.shape.out_c);
-        let epilogue = ToF32 { output, rows_per_scale: (self.shape.out_h * self.shape.out_w).max(1) };
-        let zero_points = ZeroPoints::Batch(input_zero_points);
-        self.run_with(input, zero_points, &epilogue, out, scratch);
-    }
-
-    /// The int32 sums themselves.
-    ///
-    /// # Panics
-    /// As [`PackedTransposeConv::run`].
-    pub fn run_i32(&self, input: &[i8], input_zero_point: i8, out: &mut [i32], scratch: &mut [u8]) {
-        let zero_points = ZeroPoints::All(input_zero_point);
-        self.run_with(input, zero_points, &ToI32, out, scratch);
     }
 
     fn run_with<E: Epilogue>(

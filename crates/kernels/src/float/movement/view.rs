@@ -299,8 +299,18 @@ impl CopyPlan {
     }
 }
 
-/// `out[i * source.to + j] = x[from + i + j * destination.from]`, tile by tile.
+/// `out[i * source.to + j] = x[from + i + j * destination.from]`, tile by tile, or for the few planes
+/// of a picture pixel by pixel.
 fn transpose<T: Copy>(source: &Axis, destination: &Axis, x: &[T], from: usize, out: &mut [T]) {
+    if source.to == destination.len && destination.from > 0 {
+        let planes = (&x[from..], destination.from as usize);
+        match destination.len {
+            2 => return interleave::<T, 2>(planes, &mut out[..2 * source.len]),
+            3 => return interleave::<T, 3>(planes, &mut out[..3 * source.len]),
+            4 => return interleave::<T, 4>(planes, &mut out[..4 * source.len]),
+            _ => {}
+        }
+    }
     for i0 in (0..source.len).step_by(TILE) {
         let rows = TILE.min(source.len - i0);
         for j0 in (0..destination.len).step_by(TILE) {
@@ -313,5 +323,15 @@ fn transpose<T: Copy>(source: &Axis, destination: &Axis, x: &[T], from: usize, o
                 }
             }
         }
+    }
+}
+
+/// Writes element `i` of `C` planes, `stride` elements apart, next to one another, for every `i`.
+fn interleave<T: Copy, const C: usize>((x, stride): (&[T], usize), out: &mut [T]) {
+    let len = out.len() / C;
+    let planes: [&[T]; C] = std::array::from_fn(|c| &x[c * stride..][..len]);
+    let (pixels, _) = out.as_chunks_mut::<C>();
+    for (i, pixel) in pixels.iter_mut().enumerate() {
+        *pixel = planes.map(|plane| plane[i]);
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::conv::PackedConv;
-use super::epilogue::{Epilogue, FloatOutput, ToF32, ToI8, ToI32};
+use super::epilogue::{Epilogue, FloatOutput, output_kinds};
 use super::gemm::{PARALLEL_MACS, ZeroPoints};
 use super::requant::Requant;
 use crate::isa::Isa;
@@ -56,6 +56,8 @@ struct Direct {
     #[cfg(target_arch = "x86_64")]
     blocks: Option<avx2::Blocks>,
 }
+
+output_kinds!(PackedDepthwise, channels: |l: &Self| l.shape().out_c, rows: |l: &Self| (l.shape().out_h * l.shape().out_w).max(1));
 
 impl PackedDepthwise {
     /// Packs `weights` `[kernel_h, kernel_w, out_c]` (1HWC), symmetric int8.
@@ -107,58 +109,17 @@ impl PackedDepthwise {
         }
     }
 
-    /// Int8 output. `requant` has `out_c` channels; its clamp is the fused activation.
-    ///
-    /// # Panics
-    /// If a slice does not fit the shape, or `scratch` is under one task's worth.
-    pub fn run(&self, input: &[i8], input_zero_point: i8, requant: &Requant, out: &mut [i8], scratch: &mut [u8]) {
-        match &self.0 {
-            Kind::Conv(conv) => conv.run(input, input_zero_point, requant, out, scratch),
-            Kind::Direct(direct) => {
-                assert_eq!(requant.channels(), direct.shape.out_c, "requantization");
-                let zero_points = ZeroPoints::All(input_zero_point);
-                direct.run(input, zero_points, &ToI8(requant), out, scratch);
-            }
-        }
-    }
-
-    /// Float output of an input whose images were quantized one by one.
-    ///
-    /// `input_zero_points` has one value for every image.
-    ///
-    /// # Panics
-    /// As [`PackedDepthwise::run`].
-    pub fn run_f32(
+    fn run_with<E: Epilogue>(
         &self,
         input: &[i8],
-        input_zero_points: &[i8],
-        output: &FloatOutput<'_>,
-        out: &mut [f32],
+        zero_points: ZeroPoints<'_>,
+        epilogue: &E,
+        out: &mut [E::Out],
         scratch: &mut [u8],
     ) {
         match &self.0 {
-            Kind::Conv(conv) => conv.run_f32(input, input_zero_points, output, out, scratch),
-            Kind::Direct(direct) => {
-                let s = &direct.shape;
-                output.check(input_zero_points.len(), s.out_c);
-                let epilogue = ToF32 { output, rows_per_scale: (s.out_h * s.out_w).max(1) };
-                let zero_points = ZeroPoints::Batch(input_zero_points);
-                direct.run(input, zero_points, &epilogue, out, scratch);
-            }
-        }
-    }
-
-    /// The int32 sums themselves.
-    ///
-    /// # Panics
-    /// As [`PackedDepthwise::run`].
-    pub fn run_i32(&self, input: &[i8], input_zero_point: i8, out: &mut [i32], scratch: &mut [u8]) {
-        match &self.0 {
-            Kind::Conv(conv) => conv.run_i32(input, input_zero_point, out, scratch),
-            Kind::Direct(direct) => {
-                let zero_points = ZeroPoints::All(input_zero_point);
-                direct.run(input, zero_points, &ToI32, out, scratch);
-            }
+            Kind::Conv(conv) => conv.run_with(input, zero_points, epilogue, out, scratch),
+            Kind::Direct(direct) => direct.run(input, zero_points, epilogue, out, scratch),
         }
     }
 }
