@@ -20,6 +20,10 @@ lint:
 interop:
     tools/interop/run
 
+# Kernel tests on an emulated CPU with AVX-512 VNNI and AMX (installs Debian packages; 5 minutes).
+emulate:
+    tools/emulate/run
+
 # All of CI.
 ci:
     .ci/run
