@@ -14,6 +14,8 @@ import argparse
 import sys
 import time
 
+import emit_c
+import emit_c_boards
 import float_models
 import foreign
 import int8_ops
@@ -33,6 +35,8 @@ SUITES = {
     "published_int8": published_int8.run,
     "foreign": foreign.run,
     "written_files": written_files.run,
+    "emit_c": emit_c.run,
+    "emit_c_boards": emit_c_boards.run,
 }
 
 

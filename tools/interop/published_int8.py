@@ -22,11 +22,8 @@ def run(suite: Suite) -> None:
     for model in models.PUBLISHED_INT8:
         with suite.check(f"{model.file}, rounding float"):
             _check(suite, model, "float", model.count)
-        if model.classifier:
-            # LiteRT's fully-connected kernels round once, in the reference too; a network of
-            # nothing else has no reference with the rounding of `fixed`.
-            with suite.check(f"{model.file}, rounding fixed"):
-                _check(suite, model, "fixed", model.count // 2)
+        with suite.check(f"{model.file}, rounding fixed"):
+            _check(suite, model, "fixed", model.count // 2)
     with suite.check(models.HYBRID.file):
         _check_hybrid(suite)
 
@@ -47,7 +44,9 @@ def _check(suite: Suite, model: models.Shared, rounding: str, count: int) -> Non
         f"{model.file}, rounding {rounding}: top-1 agreement {agreement:.4f} on {len(theirs)} samples "
         f"of {classes} classes, largest difference {units} units"
     )
-    if model.classifier:
+    if rounding == "fixed":
+        require(units == 0, f"outputs differ by {units} units from the same arithmetic")
+    elif model.classifier:
         require(agreement >= TOP1, f"top-1 agreement {agreement:.4f}, expected at least {TOP1}")
     else:
         require(units <= LARGEST, f"outputs differ by {units} units, expected at most {LARGEST}")

@@ -109,6 +109,11 @@ impl Edges<'_> {
         if edges.all(Edge::is_int8) { Ok(Route::Integer) } else { self.float() }
     }
 
+    /// Whether input 0 and the output are `int8` with the same parameters.
+    fn same_int8(&self) -> bool {
+        self.input(0).zip(self.output()).is_some_and(|(x, out)| x.is_int8() && x.like(out))
+    }
+
     /// Float arithmetic on the given inputs and the first output; the others are shapes or indices.
     fn float_at(&self, inputs: &[usize]) -> Result<Route, String> {
         let edges = || inputs.iter().filter_map(|&i| self.input(i)).chain(self.output());
@@ -217,6 +222,9 @@ pub(crate) fn route(op: &Op, edges: &Edges<'_>) -> Result<Route, String> {
         },
         // Nearest neighbours are bytes that move.
         Op::Resize(op) if matches!(op.mode, ResizeMode::Nearest(_)) => edges.alike_or_float(&[0]),
+        Op::Resize(op) if op.mode == ResizeMode::Linear && op.scales.is_none() && edges.same_int8() => {
+            Ok(Route::Integer)
+        }
         Op::Resize(_) => edges.float_at(&[0]),
         Op::Concat(op) => edges.concat(op.activation == Activation::None),
         Op::Gather(_) => match (edges.input(0), edges.output()) {

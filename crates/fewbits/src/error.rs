@@ -51,6 +51,14 @@ pub enum Error {
         /// Why.
         source: Box<fewbits_quantize::Error>,
     },
+    /// A model cannot be written as C.
+    #[error("{}", with_path(path, source))]
+    EmitC {
+        /// The model's file.
+        path: PathBuf,
+        /// Why.
+        source: Box<fewbits_emit_c::Error>,
+    },
     /// A model does not have the form that the request needs.
     #[error("{}: {what}", path.display())]
     Model {

@@ -22,10 +22,12 @@
 //! | samples | [`data`] |
 //! | graph → simpler graph, running | [`engine`] |
 //! | statistics, ranges, narrower types | [`quantize`] |
+//! | graph → C | [`emit_c`] |
 //! | what was measured | [`report`] |
 
 mod dataset;
 mod error;
+mod export;
 mod files;
 mod inspect;
 mod measure;
@@ -37,6 +39,7 @@ mod quantizer;
 mod shapes;
 
 pub use fewbits_data as data;
+pub use fewbits_emit_c as emit_c;
 pub use fewbits_engine as engine;
 pub use fewbits_graph as graph;
 pub use fewbits_kernels as kernels;
@@ -45,6 +48,7 @@ pub use fewbits_report as report;
 
 pub use dataset::{DataOptions, ModelData, SampleBatch, SampleBatches, adapt_inputs};
 pub use error::{Error, Result};
+pub use export::{Export, ExportLayer, ExportOptions, c_name, export_file, is_c};
 pub use files::write_file;
 pub use inspect::{inspect_file, quantization_text};
 pub use measure::accuracy::{EvaluateOptions, Meter, evaluate_file};

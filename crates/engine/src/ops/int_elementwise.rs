@@ -4,7 +4,7 @@ use fewbits_graph::ops::{
     Binary, BinaryKind, Concat, LogSoftmax, Pool2d, PoolKind, Reduce, ReduceKind, Softmax, Unary, UnaryKind,
 };
 use fewbits_graph::{Activation, Op};
-use fewbits_kernels::int8::{self as kernels, Affine, Broadcast, Lut256, Mean, Prelu};
+use fewbits_kernels::int8::{self as kernels, Affine, Broadcast, Lut256, Mean, Prelu, fixed};
 
 use super::movement::concat_runs;
 use super::pool::geometry;
@@ -79,12 +79,26 @@ pub(super) fn unary(op: &Unary, site: &Site<'_>) -> Lowering {
             Lut256::new(|q| plain.get(q).max(out.zero_point))
         }
         (UnaryKind::LeakyRelu { alpha }, Rounding::Fixed) => leaky_relu(x, out, f64::from(alpha)),
+        (UnaryKind::Sigmoid, Rounding::Fixed) if (out.scale, out.zero_point) == (1.0 / 256.0, -128) => {
+            fixed_function(x, |difference| fixed::logistic_i8(difference, x.scale))
+        }
+        (UnaryKind::Tanh, Rounding::Fixed) if (out.scale, out.zero_point) == (1.0 / 128.0, 0) => {
+            fixed_function(x, |difference| fixed::tanh_i8(difference, x.scale))
+        }
+        (UnaryKind::HardSwish, Rounding::Fixed) => fixed_function(x, |difference| {
+            fixed::hard_swish_i8(difference, x.scale as f32, out.scale as f32) + i32::from(out.zero_point)
+        }),
         (kind, _) => {
             let function = real_function(kind).ok_or("no such function of real numbers")?;
             Lut256::from_real(x, out, function)
         }
     };
     tabulated(table, site)
+}
+
+/// A function of `q − zero_point`.
+fn fixed_function(x: Affine, function: impl Fn(i32) -> i32) -> Lut256 {
+    Lut256::new(|q| function(i32::from(q) - i32::from(x.zero_point)).clamp(-128, 127) as i8)
 }
 
 /// TFLite's `LEAKY_RELU`: one multiplier a side.
@@ -109,6 +123,9 @@ pub(super) fn prelu(site: &Site<'_>) -> Lowering {
     }))
 }
 
+/// Longest row whose sum of exponentials, 19 bits each, fits 31 bits.
+const LONGEST_FIXED_ROW: usize = 4095;
+
 pub(super) fn softmax(op: &Softmax, site: &Site<'_>) -> Lowering {
     let x = site.input(0)?;
     let (_, row, inner) = x.around(op.axis);
@@ -116,7 +133,19 @@ pub(super) fn softmax(op: &Softmax, site: &Site<'_>) -> Lowering {
     if inner != 1 || !fixed_output {
         return through_float(&Op::Softmax(op.clone()), site);
     }
-    let kernel = kernels::Softmax::new(x.affine_i8()?.scale, f64::from(op.beta));
+    let (scale, beta) = (x.affine_i8()?.scale, f64::from(op.beta));
+    // Longer rows would overflow the fixed-point sum.
+    if site.env.rounding == Rounding::Fixed && (1..=LONGEST_FIXED_ROW).contains(&row) {
+        let exponentials = fixed::softmax_exponentials(scale, beta);
+        return Ok(Lowered::on_integers(move |ctx| {
+            let rows = ctx.input::<i8>(0).chunks_exact(row);
+            for (x, out) in rows.zip(ctx.output::<i8>(0).chunks_exact_mut(row)) {
+                fixed::softmax_row(&exponentials, x, out);
+            }
+            Ok(())
+        }));
+    }
+    let kernel = kernels::Softmax::new(scale, beta);
     Ok(Lowered::on_integers(move |ctx| {
         kernel.run(row, ctx.input(0), ctx.output(0));
         Ok(())

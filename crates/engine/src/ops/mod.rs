@@ -99,6 +99,7 @@ pub(crate) fn integer(op: &Op, site: &Site<'_>) -> Lowering {
         Op::Pool2d(op) => int_elementwise::pool2d(op, site),
         Op::Reduce(op) => int_elementwise::reduce(op, site),
         Op::Concat(op) => int_elementwise::concat(op, site),
+        Op::Resize(op) => resize::bilinear_int8(op, site),
         _ => through_float(op, site),
     }
 }

@@ -1,9 +1,12 @@
 //! Interpolation.
 
+use fewbits_graph::Op;
 use fewbits_graph::ops::{Coordinates, NearestRounding, Resize, ResizeMode};
 use fewbits_kernels::float::resize::{self as kernels, AxisSize, AxisTaps};
+use fewbits_kernels::int8;
 
 use super::numeric::by_width;
+use crate::convert::through_float;
 use crate::site::{Lowered, Lowering, Site};
 
 fn coordinates(c: Coordinates) -> kernels::Coordinates {
@@ -46,6 +49,28 @@ pub(super) fn resize(op: &Resize, site: &Site<'_>) -> Lowering {
     }
     Ok(Lowered::new(move |ctx| {
         kernels::resize(&vertical, &horizontal, channels, ctx.input(0), ctx.output(0));
+        Ok(())
+    }))
+}
+
+/// Bilinear, on `int8` edges of one scale whose size follows from the shapes alone.
+pub(super) fn bilinear_int8(op: &Resize, site: &Site<'_>) -> Lowering {
+    let [batch, in_h, in_w, channels] = site.input(0)?.nhwc()?;
+    let [_, out_h, out_w, _] = site.output()?.nhwc()?;
+    let coordinates = match op.coordinates {
+        Coordinates::HalfPixel => int8::Coordinates::HalfPixel,
+        Coordinates::PytorchHalfPixel if out_h > 1 && out_w > 1 => int8::Coordinates::HalfPixel,
+        Coordinates::Asymmetric => int8::Coordinates::Asymmetric,
+        Coordinates::AlignCorners => int8::Coordinates::AlignCorners,
+        _ => return through_float(&Op::Resize(op.clone()), site),
+    };
+    if in_h == 0 || in_w == 0 {
+        return Err("cannot resize an empty image".into());
+    }
+    let shape = int8::ResizeShape { batch, in_h, in_w, out_h, out_w, channels };
+    let (isa, rounding) = (site.env.isa, site.env.rounding);
+    Ok(Lowered::on_integers(move |ctx| {
+        int8::resize_bilinear(isa, &shape, coordinates, rounding, ctx.input(0), ctx.output(0));
         Ok(())
     }))
 }

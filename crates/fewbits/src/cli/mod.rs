@@ -1,11 +1,13 @@
 //! The command line as it is typed.
 
+mod export;
 mod values;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use export::ExportArgs;
 pub(crate) use values::{
     CalibrationArg, Drop, InputArg, IoArg, ModeArg, RoundingArg, ShapeArg, WeightRoundingArg, WeightScalesArg,
 };
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Quantize(QuantizeArgs),
     /// Show operators, shapes, parameters, multiply-accumulates, bytes and quantization of a model
     Inspect(InspectArgs),
+    /// Write an integer model as C for microcontrollers
+    Export(ExportArgs),
     /// Measure accuracy on labelled data, and closeness to a reference model
     Evaluate(EvaluateArgs),
     /// Compare two models layer by layer, worst first
@@ -67,7 +71,7 @@ pub(crate) struct DataArgs {
 pub(crate) struct QuantizeArgs {
     /// The float model, .onnx or .tflite
     pub(crate) model: PathBuf,
-    /// The file to write; .onnx or .tflite chooses the format
+    /// The file to write; .onnx, .tflite or .c chooses the format
     #[arg(long, short, value_name = "OUT")]
     pub(crate) output: PathBuf,
     /// int8 weights and activations; int8 weights only; or half-precision weights [default: int8

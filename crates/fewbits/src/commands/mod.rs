@@ -5,6 +5,7 @@ mod catalogue;
 mod compare;
 mod demo;
 mod evaluate;
+mod export;
 mod inspect;
 mod quantize;
 mod run;
@@ -37,6 +38,7 @@ pub(crate) fn execute(command: &Command, console: &Console) -> Result<Outcome> {
     match command {
         Command::Quantize(args) => return quantize::execute(args, console),
         Command::Inspect(args) => inspect::execute(args, console)?,
+        Command::Export(args) => export::execute(args, console)?,
         Command::Evaluate(args) => evaluate::execute(args, console)?,
         Command::Compare(args) => compare::execute(args, console)?,
         Command::Bench(args) => bench::execute(args, console)?,

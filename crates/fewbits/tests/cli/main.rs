@@ -4,5 +4,6 @@ mod bad_input;
 mod commands;
 mod common;
 mod demo;
+mod export;
 mod quantize;
 mod regression;

@@ -18,6 +18,7 @@ mod conv;
 mod dense;
 mod depthwise;
 mod epilogue;
+pub mod fixed;
 mod gemm;
 mod lines;
 mod lut;

@@ -1,8 +1,8 @@
 //! Int8 softmax and log-softmax over rows.
 //!
 //! The exponentials of the 256 possible differences to a row's maximum are tabulated once in f32;
-//! only sums and one division a row remain. TFLM's fixed-point exponential is not reproduced:
-//! results can differ from it by one unit.
+//! only sums and one division a row remain. TFLite's fixed-point soft-max, from which these can
+//! differ by one unit, is [`super::fixed::softmax_row`].
 
 use super::vectorize::{clamp_low, round_clamped, round_small};
 
