@@ -37,23 +37,17 @@ and biases, without whose scales LiteRT takes its slow kernels) costs 12 to 20 b
 a small network has some hundred weights; biases and small constants stay float32 in float16 files;
 VWW's names alone are 14 KB of 866."""
 
-CLOSE_DB = {"dynamic": 15.0, "int8": 20.0, "float16": 60.0}
+CLOSE_DB = {"dynamic": 15.0, "int8": 15.0, "float16": 60.0}
 """For models without classes: least signal-to-noise ratio between the runtimes on one file. Both
 round activations to 8 bits at slightly different places, and those differences add up with depth;
 in dynamic ONNX files one scale is for a whole tensor, where our engine takes one for each row, so
-ONNX Runtime gets one sample at a time (and an encoder's rows, its tokens, still share a scale)."""
-
-NOISY = {"minilm_l6_dyn.int8.onnx", "minilm_l6_dyn.int8.tflite"}
-"""Files in which quantization itself leaves so little of the signal that two runtimes share only
-their distance from the float model: int8 in every edge of a transformer."""
+ONNX Runtime gets one sample at a time (and an encoder's rows, its tokens, still share a scale). The
+int8 encoder has such layers, too: those that feed its residual stream."""
 
 NUDGE = np.float32(1 + 3e-7)
 """Moves float inputs by two or three units in the last place. Where a network is sensitive, one
 activation that rounds the other way reaches near-ties of the result: the runtime then disagrees with
 itself (MobileNetV1-0.25, dynamic: 98.5 % of 400 images), and no other engine can be asked for more."""
-
-SLACK_DB = 1.5
-"""By how much that distance may differ."""
 
 
 def run(suite: Suite) -> None:
@@ -123,9 +117,7 @@ def _check_outputs(
         f"against float: ours {our_error:.1f} dB, the runtime {their_error:.1f} dB"
     )
     suite.note(f"{output.name}: ratio {output.stat().st_size / model.path.stat().st_size:.3f}, {text}")
-    if output.name in NOISY:
-        require(abs(our_error - their_error) <= SLACK_DB, f"{text}; expected equal errors")
-    elif not model.classifier:
+    if not model.classifier:
         require(closeness >= CLOSE_DB[mode], f"{text}; expected {CLOSE_DB[mode]} dB between them")
     elif agreement < TOP1:
         nudged = {name: array * NUDGE for name, array in samples.items()}

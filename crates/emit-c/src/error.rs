@@ -1,26 +1,10 @@
 //! What can stand in the way of a C file.
 
-use std::fmt;
-
 /// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A node for which there is no C, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsupported {
-    /// Node name.
-    pub node: String,
-    /// Operator name.
-    pub op: &'static str,
-    /// What about it is not supported.
-    pub what: String,
-}
-
-impl fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "node `{}` ({}): {}", self.node, self.op, self.what)
-    }
-}
+pub use fewbits_engine::Unsupported;
 
 fn list(nodes: &[Unsupported]) -> String {
     nodes.iter().map(|n| format!("\n  {n}")).collect()

@@ -25,11 +25,27 @@ pub(crate) const SMALLEST_WEIGHTS: usize = 1024;
 pub fn quantize_dynamic(graph: &Graph, statistics: Option<&Statistics>, recipe: &Recipe) -> Result<Graph> {
     let excluded = excluded_nodes(graph, recipe)?;
     let mut out = graph.clone();
+    narrow_weights(&mut out, |node| !excluded.contains(node.name.as_str()), statistics, recipe);
+    quantize_tables(&mut out, &excluded);
+    out.prune();
+    out.infer()?;
+    out.validate()?;
+    Ok(out)
+}
+
+/// Gives the weights of the `chosen` layers with float activations int8 types. The float forms go with
+/// the next pruning.
+pub(crate) fn narrow_weights(
+    out: &mut Graph,
+    chosen: impl Fn(&Node) -> bool,
+    statistics: Option<&Statistics>,
+    recipe: &Recipe,
+) {
     // By axis too: two kinds of layers may share a tensor.
     let mut quantized: BTreeMap<(ValueId, usize), (ValueId, Vec<f64>)> = BTreeMap::new();
     for index in 0..out.nodes.len() {
         let node = &out.nodes[index];
-        let Some(id) = weights(&out, node).filter(|_| !excluded.contains(node.name.as_str())) else { continue };
+        let Some(id) = weights(out, node).filter(|_| chosen(node)) else { continue };
         let value = out.value(id).clone();
         let Some((data, filters)) = value.data.as_ref().and_then(|d| Some((d, Filters::of(&node.op, d.shape())?)))
         else {
@@ -38,19 +54,13 @@ pub fn quantize_dynamic(graph: &Graph, statistics: Option<&Statistics>, recipe: 
         let (new, rounded) = quantized.entry((id, filters.axis)).or_insert_with(|| {
             let (tensor, quant) = quantize_layer_weights(data, filters, recipe, |_| 0.0);
             let rounded = dequantized(&tensor, &quant);
-            // The float form goes with the next pruning, and its name passes on.
             let new = out.add_constant(format!("{}_int8", value.name), tensor);
             out.value_mut(new).quant = Some(quant);
             (new, rounded)
         });
         out.nodes[index].inputs[1] = Some(*new);
-        correct_float_bias(&mut out, index, data, rounded, statistics, recipe);
+        correct_float_bias(out, index, data, rounded, statistics, recipe);
     }
-    quantize_tables(&mut out, &excluded);
-    out.prune();
-    out.infer()?;
-    out.validate()?;
-    Ok(out)
 }
 
 /// The constant weights of a node, if they are large enough.

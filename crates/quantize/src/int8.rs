@@ -8,6 +8,7 @@ use fewbits_graph::{DType, Graph, Node, Op, Quantization, Shape, Tensor, Value, 
 
 use crate::bias::{dequantized, mean_shift};
 use crate::domain::{Constraint, IntegerForm};
+use crate::dynamic::narrow_weights;
 use crate::plan::{Plan, excluded_nodes};
 use crate::rounding::Filters;
 use crate::tables::quantize_tables;
@@ -35,7 +36,9 @@ pub fn quantize_int8(graph: &Graph, statistics: &Statistics, recipe: &Recipe, fo
         rewriter.node(index);
     }
     rewriter.outputs();
-    let mut out = rewriter.out;
+    let (mut out, hybrid) = (rewriter.out, rewriter.plan.hybrid);
+    // The statistics are those of the other graph's values.
+    narrow_weights(&mut out, |node| hybrid.contains(&node.name), None, recipe);
     if recipe.io == IoType::Float {
         quantize_tables(&mut out, &excluded_nodes(graph, recipe)?);
     }

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) forms: Vec<Option<IntegerForm>>,
     /// For each value the int8 parameters it has as an integer edge.
     pub(crate) params: Vec<Option<ActivationParams>>,
+    /// Names of layers with int8 weights whose activations stay float.
+    pub(crate) hybrid: BTreeSet<String>,
 }
 
 impl Plan {
@@ -36,9 +38,14 @@ impl Plan {
             let fits = form.as_ref().is_some_and(|form| ranges.allow(node, form));
             forms.push(form.filter(|_| fits && !stays_float));
         }
+        let hybrid = match recipe.io {
+            IoType::Float => keep_residual_stream(graph, &mut forms),
+            // No float operator may be left.
+            IoType::Int8 | IoType::Uint8 => BTreeSet::new(),
+        };
         keep_useful_moves(graph, &mut forms, recipe.io);
         let params = edge_params(graph, &ranges, &forms);
-        Ok(Plan { forms, params })
+        Ok(Plan { forms, params, hybrid })
     }
 }
 
@@ -97,6 +104,33 @@ impl Ranged<'_> {
             _ => true,
         }
     }
+}
+
+/// Leaves the residual stream of transformers in float: additions that a layer normalisation reads.
+/// A few channels of it are ten or a hundred times larger than all others (Bondarenko et al.,
+/// "Understanding and Overcoming the Challenges of Efficient Transformer Quantization", 2021), so
+/// that eight bits for the tensor leave nothing of these. The layers that feed such an addition and
+/// nothing else give it float numbers: they keep int8 weights, but quantize their input by row.
+fn keep_residual_stream(graph: &Graph, forms: &mut [Option<IntegerForm>]) -> BTreeSet<String> {
+    let (consumers, producers) = (graph.consumers(), graph.producers());
+    let mut hybrid = BTreeSet::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let addition = matches!(node.op, Op::Binary(Binary { kind: BinaryKind::Add, .. }));
+        let readers = node.outputs.iter().flat_map(|v| &consumers[v.0]);
+        let normalised = readers.map(|r| &graph.nodes[r.0].op).any(|op| matches!(op, Op::LayerNorm(_)));
+        if !(addition && normalised) {
+            continue;
+        }
+        forms[i] = None;
+        for feeding in node.inputs.iter().flatten().filter_map(|v| producers[v.0]) {
+            let layer = &graph.nodes[feeding.0];
+            let alone = layer.outputs.iter().all(|v| consumers[v.0].len() == 1 && !graph.outputs.contains(v));
+            if matches!(layer.op, Op::FullyConnected(_)) && alone && forms[feeding.0].take().is_some() {
+                hybrid.insert(layer.name.clone());
+            }
+        }
+    }
+    hybrid
 }
 
 /// Moving operators (reshape, pooling…) stay in the domain of what feeds them: quantizing for

@@ -272,6 +272,40 @@ fn embedding_rows_keep_their_own_scales() {
 }
 
 #[test]
+fn the_residual_stream_of_a_transformer_stays_float() {
+    let mut g = Graph::default();
+    let x = g.add_input("image", DType::F32, Shape::fixed(&[1, 8, 8, 3]));
+    let w = weights(&mut g, "embed.weight", &[32, 3], 1);
+    let linear = FullyConnected { activation: Activation::None };
+    let stream = g.add_node("embed", linear.clone(), &[Some(x), w], "stream");
+    let w = weights(&mut g, "dense.weight", &[32, 32], 2);
+    // A channel that is a hundred times larger than the others, as transformers have.
+    let bias: Vec<f32> = (0..32).map(|i| if i == 5 { 100.0 } else { 0.1 }).collect();
+    let b = Some(g.add_constant("dense.bias", Tensor::new(vec![32], bias)));
+    let wide = g.add_node("dense", linear.clone(), &[Some(stream), w, b], "wide");
+    let add = Binary { kind: BinaryKind::Add, activation: Activation::None };
+    let sum = g.add_node("residual", add, &[Some(stream), Some(wide)], "sum");
+    let ones = Some(g.add_constant("gamma", Tensor::new(vec![32], vec![1.0f32; 32])));
+    let norm = LayerNorm { axis: 3, epsilon: 1e-5 };
+    let y = g.add_node("norm", norm, &[Some(sum), ones, None], "normalised");
+    let w = weights(&mut g, "head.weight", &[40, 32], 3);
+    let logits = g.add_node("head", linear, &[Some(y), w], "logits");
+    g.outputs = vec![logits];
+    g.infer().unwrap();
+    let statistics = statistics(&g, 1);
+    let int8 = quantize_int8(&g, &statistics, &recipe(Mode::Int8), Format::Onnx).unwrap();
+    let dtypes = |name: &str| {
+        let node = int8.nodes.iter().find(|n| n.name == name).unwrap();
+        let edges = [node.inputs[0].unwrap(), node.inputs[1].unwrap(), node.outputs[0]];
+        edges.map(|v| int8.value(v).dtype)
+    };
+    assert_eq!(dtypes("residual"), [DType::F32; 3]);
+    assert_eq!(dtypes("dense"), [DType::F32, DType::I8, DType::F32], "int8 weights, float edges");
+    assert_eq!(dtypes("head"), [DType::I8; 3]);
+    assert!(fidelity(&g, &int8)[0] > 25.0, "{:?}", fidelity(&g, &int8));
+}
+
+#[test]
 fn an_attention_mask_does_not_flatten_the_scores() {
     let mut g = Graph::default();
     let x = g.add_input("scores", DType::F32, Shape::fixed(&[1, 16]));

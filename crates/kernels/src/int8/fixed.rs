@@ -102,32 +102,28 @@ fn radius(integer_bits: u32, shift: i32) -> i32 {
     largest.floor() as i32
 }
 
+/// A function between −128 and 127 that reaches both ends: `inside` of the value in `q4` where that
+/// format holds it.
+fn sigmoid_like(difference: i32, scale: f64, inside: impl Fn(i32) -> i32) -> i32 {
+    let scaled = FixedMultiplier::new(scale * 2f64.powi(27));
+    let radius = radius(4, scaled.shift);
+    match difference {
+        low if low <= -radius => -128,
+        high if high >= radius => 127,
+        _ => inside(scaled.apply(difference)).clamp(-128, 127),
+    }
+}
+
 /// Int8 `LOGISTIC` of a value `difference = q − zero_point` of scale `scale`, for outputs of scale
 /// 1/256 and zero point −128.
 pub fn logistic_i8(difference: i32, scale: f64) -> i32 {
-    let scaled = FixedMultiplier::new(scale * 2f64.powi(27));
-    let radius = radius(4, scaled.shift);
-    if difference <= -radius {
-        return -128;
-    }
-    if difference >= radius {
-        return 127;
-    }
-    (rounding_shift_right(logistic(scaled.apply(difference)), 23) - 128).clamp(-128, 127)
+    sigmoid_like(difference, scale, |x| rounding_shift_right(logistic(x), 23) - 128)
 }
 
 /// Int8 `TANH` of a value `difference = q − zero_point` of scale `scale`, for outputs of scale 1/128
 /// and zero point 0.
 pub fn tanh_i8(difference: i32, scale: f64) -> i32 {
-    let scaled = FixedMultiplier::new(scale * 2f64.powi(27));
-    let radius = radius(4, scaled.shift);
-    if difference <= -radius {
-        return -128;
-    }
-    if difference >= radius {
-        return 127;
-    }
-    rounding_shift_right(tanh(scaled.apply(difference)), 24).clamp(-128, 127)
+    sigmoid_like(difference, scale, |x| rounding_shift_right(tanh(x), 24))
 }
 
 /// The exponentials, as fractions of 2^31, of 0, 1, 2… steps below the maximum, for int8 `SOFTMAX` of
