@@ -1,10 +1,11 @@
 //! From a float model file to a quantized one, and what it cost.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fewbits_data::Dataset;
 use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify};
-use fewbits_graph::{Graph, Tensor};
+use fewbits_graph::{DType, Graph, Op, Tensor};
 use fewbits_quantize::{
     Calibrator, Format, IoType, Mode, Recipe, Statistics, check_weights, lower, quantize_dynamic, quantize_float16,
     quantize_int8,
@@ -234,6 +235,7 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     };
     let (quantized, overflows) = job.quantize(&recipe, statistics.as_ref())?;
     write_result(&quantized, &recipe, &options.output)?;
+    let islands = (recipe.mode == Mode::Int8).then(|| float_islands(&quantized)).flatten();
     drop(quantized);
     let after = read_model(&options.output)?;
     let bytes_after = size_on_disk(&options.output, &after)?;
@@ -249,13 +251,32 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         overflows,
         skipped: skipped as u64,
         max_drop_points: options.max_drop,
-        notes: data.notes.clone(),
+        notes: data.notes.iter().cloned().chain(islands).collect(),
         ..Quantize::default()
     };
     drop(statistics);
     measure(&job, after, &data, options, &mut report, progress)?;
     judge(&mut report);
     Ok(report)
+}
+
+/// What of an int8 graph computes on float edges, in words; `None` if nothing does.
+fn float_islands(graph: &Graph) -> Option<String> {
+    let mut islands: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
+    for node in graph.nodes.iter().filter(|n| !matches!(n.op, Op::Quantize(_) | Op::Dequantize(_))) {
+        let values = || node.inputs.iter().flatten().chain(&node.outputs).map(|&v| graph.value(v));
+        if values().any(|v| v.dtype == DType::F32 && v.data.is_none()) {
+            let narrow = values().any(|v| v.dtype == DType::I8 && v.data.is_some());
+            islands.entry((node.op.name(), narrow)).or_default().push(&node.name);
+        }
+    }
+    let one = |((op, narrow), names): (&(&str, bool), &Vec<&str>)| {
+        let weights = if *narrow { " with int8 weights" } else { "" };
+        let more = if names.len() > 1 { ", …" } else { "" };
+        format!("{} {op}{weights} (`{}`{more})", names.len(), names[0])
+    };
+    let all: Vec<String> = islands.iter().map(one).collect();
+    (!all.is_empty()).then(|| format!("on float edges: {}", all.join(", ")))
 }
 
 /// Writes the recipe and the model; if the model cannot be written, there is no recipe either.
@@ -434,6 +455,8 @@ fn judge(report: &mut Quantize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fewbits_graph::ops::{FullyConnected, Unary, UnaryKind};
+    use fewbits_graph::{Activation, Quantization, Shape};
 
     #[test]
     fn requests_that_contradict_themselves_are_refused_before_reading() {
@@ -451,6 +474,22 @@ mod tests {
         assert!(drop.to_string().contains("--max-drop"));
         let samples = with(&|o| (o.samples, o.data) = (0, Some("x.npz".into())));
         assert!(samples.to_string().contains("--samples 0"));
+    }
+
+    #[test]
+    fn what_stays_float_is_named() {
+        let mut graph = Graph::default();
+        let x = graph.add_input("x", DType::F32, Shape::fixed(&[1, 4]));
+        let w = graph.add_constant("w", Tensor::new(vec![2, 4], vec![1i8; 8]));
+        graph.value_mut(w).quant = Some(Quantization::per_tensor(0.1, 0));
+        let linear = FullyConnected { activation: Activation::None };
+        let y = graph.add_node("dense", linear, &[Some(x), Some(w)], "y");
+        let y = graph.add_node("first", Unary { kind: UnaryKind::Exp }, &[Some(y)], "z");
+        graph.outputs = vec![graph.add_node("second", Unary { kind: UnaryKind::Exp }, &[Some(y)], "o")];
+        let text = float_islands(&graph).unwrap();
+        assert_eq!(text, "on float edges: 1 FullyConnected with int8 weights (`dense`), 2 Unary (`first`, …)");
+        graph.nodes.clear();
+        assert_eq!(float_islands(&graph), None);
     }
 
     #[test]
