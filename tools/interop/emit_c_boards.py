@@ -3,6 +3,7 @@ how many instructions a run takes there."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -57,6 +58,11 @@ def run(suite: Suite) -> None:
     if not boards:
         suite.skip("there is no arm-none-eabi-gcc with qemu-system-arm, nor their like for RISC-V")
         return
+    missing = [board.target for board in BOARDS if board not in boards]
+    suite.note(f"not installed: {', '.join(missing) or 'none'}")
+    if "CI" in os.environ:
+        with suite.check("compilers and emulators of the Arm boards"):
+            require(not any(target.startswith("cortex") for target in missing), "see .ci/run for the packages")
     with tempfile.TemporaryDirectory() as directory:
         for model in models.PUBLISHED_INT8:
             if model.file not in LARGE:

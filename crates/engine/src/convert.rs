@@ -1,6 +1,6 @@
 //! Between real numbers and the types that stand for them.
 
-use fewbits_graph::{DType, Granularity, Op, Quantization, Tensor};
+use fewbits_graph::{DType, Op, Quantization, Tensor};
 use fewbits_kernels::int8::{dequantize, quantize};
 use fewbits_kernels::isa::Isa;
 use half::f16;
@@ -11,42 +11,31 @@ use crate::lower::lower;
 use crate::site::{Environment, Lowered, Lowering, Operand, Site};
 use crate::view::{cast, cast_mut};
 
-/// Which scale belongs to an element.
+/// The scales of an edge whose elements lie in `dims`.
 #[derive(Clone, Debug)]
 struct Scales {
-    scales: Vec<f32>,
-    zero_points: Vec<i32>,
-    /// Elements of the quantized axis, elements that share a scale on it, and elements after it.
-    axis: usize,
-    block: usize,
-    inner: usize,
+    quant: Quantization,
+    dims: Vec<usize>,
 }
 
 impl Scales {
-    fn new(quant: &Quantization, dims: &[usize]) -> Self {
-        let (axis, block, inner) = match quant.granularity {
-            Granularity::PerTensor => (1, 1, usize::MAX),
-            Granularity::PerChannel { axis } => (dims[axis], 1, dims[axis + 1..].iter().product()),
-            Granularity::Blocked { axis, size } => (dims[axis], size, dims[axis + 1..].iter().product()),
-        };
-        Scales { scales: quant.scales.clone(), zero_points: quant.zero_points.clone(), axis, block, inner }
+    /// Scale and zero point, if all elements share them.
+    fn one(&self) -> Option<(f32, i32)> {
+        match (self.quant.scales.as_slice(), self.quant.zero_points.as_slice()) {
+            (&[scale], &[zero_point]) => Some((scale, zero_point)),
+            _ => None,
+        }
     }
 
     /// Calls `f(element, scale, zero point)` for all of `count` elements.
-    fn each(&self, blocked: bool, count: usize, mut f: impl FnMut(usize, f32, i32)) {
-        if let (&[scale], &[zero_point]) = (self.scales.as_slice(), self.zero_points.as_slice()) {
+    fn each(&self, count: usize, mut f: impl FnMut(usize, f32, i32)) {
+        if let Some((scale, zero_point)) = self.one() {
             return (0..count).for_each(|i| f(i, scale, zero_point));
         }
-        let inner = self.inner.max(1);
+        let parameter = self.quant.parameter_of(&self.dims);
         for i in 0..count {
-            let along = i / inner % self.axis.max(1);
-            let at = if blocked {
-                let outer = i / inner / self.axis.max(1);
-                (outer * self.axis.div_ceil(self.block) + along / self.block) * inner + i % inner
-            } else {
-                along
-            };
-            f(i, self.scales[at], self.zero_points[at]);
+            let at = parameter(i);
+            f(i, self.quant.scales[at], self.quant.zero_points[at]);
         }
     }
 }
@@ -56,7 +45,6 @@ impl Scales {
 pub(crate) struct Converter {
     dtype: DType,
     scales: Option<Scales>,
-    blocked: bool,
     rounding: Rounding,
     isa: Isa,
 }
@@ -71,9 +59,8 @@ impl Converter {
         if edge.quant.is_none() && !edge.dtype.is_float() {
             return Err(format!("{} elements without a scale are not real numbers", edge.dtype));
         }
-        let scales = edge.quant.as_ref().map(|q| Scales::new(q, &edge.dims));
-        let blocked = edge.quant.as_ref().is_some_and(|q| matches!(q.granularity, Granularity::Blocked { .. }));
-        Ok(Converter { dtype: edge.dtype, scales, blocked, rounding, isa })
+        let scales = edge.quant.as_ref().map(|q| Scales { quant: q.clone(), dims: edge.dims.clone() });
+        Ok(Converter { dtype: edge.dtype, scales, rounding, isa })
     }
 
     /// Elements to numbers.
@@ -81,19 +68,19 @@ impl Converter {
         let count = out.len();
         macro_rules! affine {
             ($t:ty) => {
-                match &self.scales {
-                    Some(Scales { scales, zero_points, .. }) if scales.len() == 1 && size_of::<$t>() < 4 => {
+                match (&self.scales, self.scales.as_ref().and_then(Scales::one)) {
+                    (_, Some((scale, zero_point))) if size_of::<$t>() < 4 => {
                         // Zero points are in the range of their type: the graph was validated.
-                        dequantize(self.isa, cast::<$t>(bytes), scales[0], zero_points[0] as $t, out);
+                        dequantize(self.isa, cast::<$t>(bytes), scale, zero_point as $t, out);
                     }
-                    Some(s) => {
+                    (Some(s), _) => {
                         let x = cast::<$t>(bytes);
                         // In f64 the difference of any two i32 is exact.
-                        s.each(self.blocked, count, |i, scale, zero| {
+                        s.each(count, |i, scale, zero| {
                             out[i] = ((f64::from(x[i]) - f64::from(zero)) * f64::from(scale)) as f32;
                         });
                     }
-                    None => out.iter_mut().zip(cast::<$t>(bytes)).for_each(|(y, &x)| *y = x as f32),
+                    (None, _) => out.iter_mut().zip(cast::<$t>(bytes)).for_each(|(y, &x)| *y = x as f32),
                 }
             };
         }
@@ -109,7 +96,7 @@ impl Converter {
             DType::I4 => {
                 let x = |i: usize| (bytes[i / 2] << (4 * (1 - i % 2))).cast_signed() >> 4;
                 if let Some(s) = &self.scales {
-                    s.each(self.blocked, count, |i, scale, zero| out[i] = (i32::from(x(i)) - zero) as f32 * scale);
+                    s.each(count, |i, scale, zero| out[i] = (i32::from(x(i)) - zero) as f32 * scale);
                 }
             }
         }
@@ -124,7 +111,7 @@ impl Converter {
             ($t:ty) => {
                 if let Some(s) = &self.scales {
                     let out = cast_mut::<$t>(bytes);
-                    s.each(self.blocked, count, |i, scale, zero| {
+                    s.each(count, |i, scale, zero| {
                         let q = x[i] / scale;
                         let q = if fixed { q.round() } else { q.round_ties_even() };
                         // Integer bounds below 2^53 are exact in f64; casts saturate; NaN is not specified.
@@ -135,9 +122,9 @@ impl Converter {
         }
         macro_rules! one_scale {
             ($t:ty) => {
-                match &self.scales {
-                    Some(Scales { scales, zero_points, .. }) if scales.len() == 1 && !fixed => {
-                        quantize(self.isa, x, scales[0], zero_points[0] as $t, cast_mut::<$t>(bytes));
+                match self.scales.as_ref().and_then(Scales::one) {
+                    Some((scale, zero_point)) if !fixed => {
+                        quantize(self.isa, x, scale, zero_point as $t, cast_mut::<$t>(bytes));
                     }
                     _ => affine!($t),
                 }

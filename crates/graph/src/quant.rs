@@ -56,6 +56,23 @@ impl Quantization {
         }
     }
 
+    /// Which of the scales and zero points an element has, by its index in a tensor of `shape`.
+    pub fn parameter_of(&self, shape: &[usize]) -> impl Fn(usize) -> usize + use<> {
+        let (axis, size) = match self.granularity {
+            Granularity::PerTensor => (None, 1),
+            Granularity::PerChannel { axis } => (Some(axis), 1),
+            Granularity::Blocked { axis, size } => (Some(axis), size.max(1)),
+        };
+        let blocked = matches!(self.granularity, Granularity::Blocked { .. });
+        let along = axis.map_or(1, |a| shape[a]).max(1);
+        let inner = axis.map_or(usize::MAX, |a| shape[a + 1..].iter().product()).max(1);
+        move |i| match i / inner % along / size {
+            // Blocks have the tensor's own layout, all other axes with them.
+            block if blocked => (i / inner / along * along.div_ceil(size) + block) * inner + i % inner,
+            channel => channel,
+        }
+    }
+
     /// Whether every zero point is 0.
     pub fn is_symmetric(&self) -> bool {
         self.zero_points.iter().all(|&z| z == 0)
@@ -105,6 +122,19 @@ impl Quantization {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn elements_find_their_parameters() {
+        let of = |granularity, shape: &[usize]| {
+            let quant = Quantization { granularity, scales: Vec::new(), zero_points: Vec::new() };
+            let parameter = quant.parameter_of(shape);
+            (0..shape.iter().product()).map(parameter).collect::<Vec<usize>>()
+        };
+        assert_eq!(of(Granularity::PerTensor, &[2, 2]), [0; 4]);
+        assert_eq!(of(Granularity::PerChannel { axis: 1 }, &[2, 3, 2]), [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2]);
+        assert_eq!(of(Granularity::Blocked { axis: 1, size: 2 }, &[2, 3]), [0, 0, 1, 2, 2, 3]);
+        assert_eq!(of(Granularity::Blocked { axis: 0, size: 2 }, &[3, 2]), [0, 1, 0, 1, 2, 3]);
+    }
 
     fn error(q: &Quantization, dtype: DType, dims: &[usize]) -> String {
         q.check(dtype, &Shape::fixed(dims)).expect_err("the parameters are wrong")

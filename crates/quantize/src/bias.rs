@@ -2,19 +2,15 @@
 //! `E[(ŵ − w)·x] = (ŵ − w)·E[x]`, which the bias can take back (Nagel et al. 2019, §4.2; the means
 //! are those of calibration).
 
-use fewbits_graph::{Granularity, Graph, Node, Op, Quantization, Tensor, ValueId};
+use fewbits_graph::{Graph, Node, Op, Quantization, Tensor, ValueId};
 
 use crate::{Recipe, Statistics};
 
-/// What each quantized weight stands for; channels are those of `quant`'s axis.
+/// What each quantized weight stands for.
 pub(crate) fn dequantized(quantized: &Tensor, quant: &Quantization) -> Vec<f64> {
-    let values = quantized.to_f32();
-    let inner: usize = match quant.granularity {
-        Granularity::PerChannel { axis } => quantized.shape()[axis + 1..].iter().product(),
-        _ => values.len(),
-    };
-    let scale = |i: usize| f64::from(quant.scales[i / inner.max(1) % quant.scales.len()]);
-    values.iter().enumerate().map(|(i, &q)| f64::from(q) * scale(i)).collect()
+    let parameter = quant.parameter_of(quantized.shape());
+    let real = |(i, &q): (usize, &f32)| f64::from(q) * f64::from(quant.scales[parameter(i)]);
+    quantized.to_f32().iter().enumerate().map(real).collect()
 }
 
 /// The shift of each output channel's mean that rounding `weights` to `rounded` causes, for inputs

@@ -94,7 +94,8 @@ impl<'a> Filters<'a> {
                 settle(filter.into_iter().map(|i| vec![i]), &real, rounded);
                 continue;
             }
-            let over_input = |c: usize| filter.iter().copied().filter(|i| i % inputs == c).collect::<Vec<_>>();
+            // The taps over an input channel lie `inputs` apart, and a filter begins at its first channel.
+            let over_input = |c: usize| filter[c..].iter().step_by(inputs).copied().collect::<Vec<_>>();
             let taps: Vec<Vec<usize>> = (0..inputs).map(over_input).collect();
             for group in &taps {
                 settle(group.iter().map(|&i| vec![i]), &real, rounded);
@@ -183,15 +184,13 @@ mod tests {
         }
 
         #[test]
-        fn halves_come_closer_to_their_sum(real in prop::collection::vec(-3f32..3.0, 64)) {
-            let nearest: Vec<f16> = real.iter().map(|&w| f16::from_f32(w)).collect();
-            let mut rounded = nearest.clone();
+        fn halves_keep_their_sum(real in prop::collection::vec(1f32..2.0, 64)) {
+            let mut rounded: Vec<f16> = real.iter().map(|&w| f16::from_f32(w)).collect();
             let filters = Filters { shape: &[1, 64], axis: 0, taps_meet: true };
             filters.balance(|i| f64::from(real[i]), &mut rounded);
-            let error = |halves: &[f16]| -> f64 {
-                halves.iter().zip(&real).map(|(h, &w)| h.to_f64() - f64::from(w)).sum::<f64>().abs()
-            };
-            prop_assert!(error(&rounded) <= error(&nearest));
+            let error: f64 = rounded.iter().zip(&real).map(|(h, &w)| h.to_f64() - f64::from(w)).sum();
+            // Half of the step between halves from 1 to 2; rounding to nearest leaves several.
+            prop_assert!(error.abs() <= 2f64.powi(-11) + 1e-9, "{error}");
         }
     }
 

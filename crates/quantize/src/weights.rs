@@ -61,20 +61,19 @@ pub fn quantize_weights(
 ) -> (Tensor, Quantization) {
     let data = weights.to_f32();
     let shape = weights.shape();
-    let channels = axis.map_or(1, |a| shape[a]);
-    let inner: usize = axis.map_or(1, |a| shape[a + 1..].iter().product());
-    let channel_of = |i: usize| if axis.is_some() { i / inner.max(1) % channels.max(1) } else { 0 };
-    let mut by_channel: Vec<Vec<f32>> = vec![Vec::new(); channels];
+    let mut quant = match axis {
+        Some(axis) => Quantization::per_channel(axis, vec![1.0; shape[axis]]),
+        None => Quantization::per_tensor(1.0, 0),
+    };
+    let channel_of = quant.parameter_of(shape);
+    let mut by_channel: Vec<Vec<f32>> = vec![Vec::new(); quant.scales.len()];
     for (i, &x) in data.iter().enumerate() {
         by_channel[channel_of(i)].push(x);
     }
-    let scales: Vec<f32> =
-        by_channel.iter().enumerate().map(|(c, w)| channel_scale(w, method).max(smallest_scale(c))).collect();
-    let quantized: Vec<i8> = data.iter().enumerate().map(|(i, &x)| round_to(x, scales[channel_of(i)])).collect();
-    let quant = match axis {
-        Some(axis) => Quantization::per_channel(axis, scales),
-        None => Quantization::per_tensor(scales[0], 0),
-    };
+    for (c, (scale, weights)) in quant.scales.iter_mut().zip(&by_channel).enumerate() {
+        *scale = channel_scale(weights, method).max(smallest_scale(c));
+    }
+    let quantized: Vec<i8> = data.iter().enumerate().map(|(i, &x)| round_to(x, quant.scales[channel_of(i)])).collect();
     (Tensor::new(shape.to_vec(), quantized), quant)
 }
 
@@ -92,10 +91,8 @@ pub(crate) fn quantize_layer_weights(
         return (tensor, quant);
     };
     let (data, mut rounded) = (weights.to_f32(), nearest.into_owned());
-    let inner: usize = filters.shape[filters.axis + 1..].iter().product();
-    let channel = |i: usize| i / inner.max(1) % filters.shape[filters.axis].max(1);
-    let scale = |i: usize| quant.scales[if quant.scales.len() == 1 { 0 } else { channel(i) }];
-    filters.balance(|i| f64::from(data[i]) / f64::from(scale(i)), &mut rounded);
+    let channel = quant.parameter_of(filters.shape);
+    filters.balance(|i| f64::from(data[i]) / f64::from(quant.scales[channel(i)]), &mut rounded);
     (Tensor::new(filters.shape.to_vec(), rounded), quant)
 }
 
