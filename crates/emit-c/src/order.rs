@@ -10,9 +10,8 @@ pub(crate) struct Work {
 
 /// An order that takes, of the steps that are ready, the one after which least is alive.
 ///
-/// `bytes[v]` is the size of value `v`, 0 for those outside of the arena; `kept[v]` those that must
-/// stay to the end.
-pub(crate) fn frugal(steps: &[Work], bytes: &[usize], kept: &[bool]) -> Vec<usize> {
+/// `bytes[v]` is the size of value `v`, 0 for those outside of the arena.
+pub(crate) fn frugal(steps: &[Work], bytes: &[usize]) -> Vec<usize> {
     let mut readers = vec![0usize; bytes.len()];
     let mut maker = vec![None; bytes.len()];
     for (i, step) in steps.iter().enumerate() {
@@ -33,7 +32,7 @@ pub(crate) fn frugal(steps: &[Work], bytes: &[usize], kept: &[bool]) -> Vec<usiz
         let growth = |i: usize| {
             let step = &steps[i];
             let made: usize = step.makes.iter().map(|&v| bytes[v]).sum();
-            let freed: usize = step.reads.iter().filter(|&&v| readers[v] == 1 && !kept[v]).map(|&v| bytes[v]).sum();
+            let freed: usize = step.reads.iter().filter(|&&v| readers[v] == 1).map(|&v| bytes[v]).sum();
             (made as i128 - freed as i128, made + step.scratch, i)
         };
         // Steps are those of a sorted graph: there is always one whose inputs are made.
@@ -56,7 +55,7 @@ mod tests {
         // 0 makes a; 1 widens a to b; 2 narrows a to c; 3 narrows b to d; 4 joins c and d.
         let work = |reads: &[usize], makes: &[usize]| Work { reads: reads.to_vec(), makes: makes.to_vec(), scratch: 0 };
         let steps = [work(&[], &[0]), work(&[0], &[1]), work(&[0], &[2]), work(&[1], &[3]), work(&[2, 3], &[4])];
-        let order = frugal(&steps, &[100, 400, 10, 10, 10], &[false; 5]);
+        let order = frugal(&steps, &[100, 400, 10, 10, 10]);
         assert_eq!(order, [0, 2, 1, 3, 4]);
     }
 }

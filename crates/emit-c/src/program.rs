@@ -173,7 +173,7 @@ impl<'a> Values<'a> {
         });
         let bytes = |v: usize| if self.outside[v].is_none() { self.bytes[v] } else { 0 };
         let bytes: Vec<usize> = (0..self.bytes.len()).map(bytes).collect();
-        frugal(&work.collect::<Vec<_>>(), &bytes, &vec![false; self.bytes.len()])
+        frugal(&work.collect::<Vec<_>>(), &bytes)
     }
 
     /// Buffers `0..values` are those of the values, the others the scratches of the steps.

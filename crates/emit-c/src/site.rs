@@ -1,6 +1,6 @@
 //! A node with what is known of its edges when it becomes C.
 
-use fewbits_graph::{Activation, DType, Graph, Node, Quantization, Tensor, ValueId};
+use fewbits_graph::{DType, Graph, Node, Quantization, Tensor, ValueId};
 use fewbits_kernels::int8::Affine;
 
 use crate::options::Options;
@@ -133,15 +133,4 @@ pub(crate) fn left_float(dtype: DType) -> String {
     } else {
         format!("a {dtype} edge; C has 8-bit edges only")
     }
-}
-
-/// The interval of a fused activation on an int8 edge: TFLite's rounding, halves away from zero.
-pub(crate) fn limits(activation: Activation, out: Affine) -> (i8, i8) {
-    let quantized = |real: f32, open: i8| match real.is_finite() {
-        // Clamped first: the cast is exact.
-        true => (f64::from(out.zero_point) + (f64::from(real) / out.scale).round()).clamp(-128.0, 127.0) as i8,
-        false => open,
-    };
-    let (low, high) = activation.range();
-    (quantized(low, i8::MIN), quantized(high, i8::MAX))
 }

@@ -122,10 +122,10 @@ pub fn evaluate_node(
     declared: &[(DType, Option<Quantization>)],
 ) -> Result<Vec<Tensor>> {
     let inputs: Vec<_> = inputs.iter().map(|t| t.map(|t| (Cow::Borrowed(t), None))).collect();
-    evaluate_parts(op, inputs, declared)
+    evaluate_parts(op, inputs, declared, Rounding::Float)
 }
 
-/// As [`evaluate_node`], on inputs that may be quantized.
+/// As [`evaluate_node`], on inputs that may be quantized; integer operators compute in `rounding`.
 ///
 /// # Errors
 /// As [`evaluate_node`].
@@ -133,15 +133,17 @@ pub fn evaluate_quantized_node(
     op: &Op,
     inputs: &[Option<(&Tensor, Option<&Quantization>)>],
     declared: &[(DType, Option<Quantization>)],
+    rounding: Rounding,
 ) -> Result<Vec<Tensor>> {
     let inputs: Vec<_> = inputs.iter().map(|t| t.map(|(t, q)| (Cow::Borrowed(t), q.cloned()))).collect();
-    evaluate_parts(op, inputs, declared)
+    evaluate_parts(op, inputs, declared, rounding)
 }
 
 fn evaluate_parts(
     op: &Op,
     inputs: Vec<Option<(Cow<'_, Tensor>, Option<Quantization>)>>,
     declared: &[(DType, Option<Quantization>)],
+    rounding: Rounding,
 ) -> Result<Vec<Tensor>> {
     let mut graph = Graph::default();
     let mut ids = Vec::with_capacity(inputs.len());
@@ -161,7 +163,7 @@ fn evaluate_parts(
     graph.nodes.push(Node { name: "constant".to_owned(), op: op.clone(), inputs: ids, outputs });
     graph.infer()?;
     graph.validate()?;
-    let env = Environment { isa: Isa::active()?, rounding: Rounding::Float, packed: PackCache::default() };
+    let env = Environment { isa: Isa::active()?, rounding, packed: PackCache::default() };
     let constants = Constants::of(&graph);
     let node = &graph.nodes[0];
     let fail = |what| Error::BadData { node: node.name.clone(), op: op.name(), what };

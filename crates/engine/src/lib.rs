@@ -25,5 +25,6 @@ pub use fewbits_graph::Element;
 pub use fewbits_kernels::int8::Rounding;
 pub use fold::{evaluate_node, evaluate_quantized_node};
 pub use macs::macs;
+pub use ops::activation_limits;
 pub use simplify::{SimplifyOptions, simplify};
 pub use view::TensorView;

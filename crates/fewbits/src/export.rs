@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use fewbits_emit_c::{Cost, Emitted, Options, emit};
 use fewbits_engine::simplify::{SimplifyOptions, simplify};
 use fewbits_graph::Graph;
-use fewbits_report::{Align, Report, Style, Table, format};
-use serde::Serialize;
+use fewbits_report::{Export, ExportLayer};
 
 use crate::{Error, Result, fix_input_shapes, read_model, run_shapes};
 
@@ -24,89 +23,12 @@ pub struct ExportOptions {
     pub input_shapes: Vec<(String, Vec<usize>)>,
 }
 
-/// One call of the C file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ExportLayer {
-    /// Node name.
-    pub node: String,
-    /// Operator.
-    pub op: String,
-    /// Extents of its first output, channels last.
-    pub output: Vec<usize>,
-    /// Multiply-accumulates.
-    pub macs: u64,
-    /// Bytes of weights and tables.
-    pub constants: u64,
-    /// Bytes of code of its own, estimated; 0 where it shares a function.
-    pub code: u64,
-    /// Bytes of the arena in use while it runs.
-    pub ram: u64,
-}
-
-/// What was written, and what it costs on a 32-bit machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Export {
-    /// The model's file.
-    pub model: String,
-    /// The C file.
-    pub source: String,
-    /// The header.
-    pub header: String,
-    /// What the file was written for.
-    pub target: String,
-    /// Bytes of the arena.
-    pub arena: u64,
-    /// Bytes of stack, estimated.
-    pub stack: u64,
-    /// Bytes of all inputs, which the caller holds.
-    pub inputs: u64,
-    /// Bytes of all outputs, which the caller holds.
-    pub outputs: u64,
-    /// Bytes of weights and tables.
-    pub constants: u64,
-    /// Bytes of code, estimated.
-    pub code: u64,
-    /// Multiply-accumulates of one run.
-    pub macs: u64,
-    /// The calls, in their order.
-    pub layers: Vec<ExportLayer>,
-}
-
-impl Report for Export {
-    fn text(&self, style: Style) -> String {
-        let right = Align::Right;
-        let columns = [
-            ("layer", Align::Left),
-            ("operator", Align::Left),
-            ("output", Align::Left),
-            ("MACs", right),
-            ("constants", right),
-            ("code", right),
-            ("RAM", right),
-        ];
-        let mut table = Table::new(&columns);
-        for l in &self.layers {
-            let shape: Vec<String> = l.output.iter().map(ToString::to_string).collect();
-            let numbers = [l.macs, l.constants, l.code, l.ram].map(format::grouped);
-            table.row([l.node.clone(), l.op.clone(), shape.join("x")].into_iter().chain(numbers));
-        }
-        let all = [self.macs, self.constants, self.code, self.arena].map(format::grouped);
-        table.row(["total".to_owned(), String::new(), String::new()].into_iter().chain(all));
-        let mut text = table.text(style);
-        text.push_str(&format!(
-            "flash {} bytes (constants {}, code about {}); RAM {} bytes (arena {}, stack about {}), and {} for input and \
-             output\nwrote {} and {}\n",
-            format::grouped(self.constants + self.code),
-            format::grouped(self.constants),
-            format::grouped(self.code),
-            format::grouped(self.arena + self.stack),
-            format::grouped(self.arena),
-            format::grouped(self.stack),
-            format::grouped(self.inputs + self.outputs),
-            self.source,
-            self.header
-        ));
-        text
+impl ExportOptions {
+    /// The defaults: names from the C file's own, any target, no limits.
+    pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        let output = output.into();
+        let c = Options { name: c_name(&output), ..Options::default() };
+        ExportOptions { model: model.into(), output, c, input_shapes: Vec::new() }
     }
 }
 
@@ -120,6 +42,11 @@ pub fn c_name(output: &Path) -> String {
     let stem = output.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
     let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("model_{name}") }
+}
+
+/// The header that the C file `output` includes, whose functions begin with `name`.
+pub(crate) fn header_path(output: &Path, name: &str) -> PathBuf {
+    output.with_file_name(format!("{name}.h"))
 }
 
 /// Reads an integer model and writes it as C: `<name>.c` at `output` and `<name>.h` beside it. Both
@@ -136,8 +63,13 @@ pub fn export_file(options: &ExportOptions) -> Result<Export> {
     drop(crate::files::prepare(&options.output)?);
     let mut graph = read_model(&options.model)?;
     fix_input_shapes(&mut graph, &options.input_shapes).map_err(|what| Error::model(&options.model, what))?;
+    export_graph(graph, options)
+}
+
+/// As [`export_file`], of the graph of `options.model` with its input shapes fixed.
+pub(crate) fn export_graph(graph: Graph, options: &ExportOptions) -> Result<Export> {
     let emitted = emit_model(graph, &options.model, &options.c)?;
-    let header = options.output.with_file_name(format!("{}.h", options.c.name));
+    let header = header_path(&options.output, &options.c.name);
     write_both(&options.output, &emitted.source, &header, &emitted.header)?;
     Ok(report(&emitted.cost, options, &header))
 }

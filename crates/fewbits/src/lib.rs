@@ -34,6 +34,7 @@ mod measure;
 mod model;
 mod npy;
 mod operators;
+mod output;
 mod progress;
 mod quantizer;
 mod shapes;
@@ -48,7 +49,7 @@ pub use fewbits_report as report;
 
 pub use dataset::{DataOptions, ModelData, SampleBatch, SampleBatches, adapt_inputs};
 pub use error::{Error, Result};
-pub use export::{Export, ExportLayer, ExportOptions, c_name, export_file, is_c};
+pub use export::{ExportOptions, c_name, export_file, is_c};
 pub use files::write_file;
 pub use inspect::{inspect_file, quantization_text};
 pub use measure::accuracy::{EvaluateOptions, Meter, evaluate_file};

@@ -12,10 +12,12 @@ use fewbits_quantize::{
 };
 use fewbits_report::{Latency, Overflow, Quantize};
 
+use crate::export::header_path;
 use crate::measure::accuracy::evaluate;
+use crate::output::write_result;
 use crate::{
-    DataOptions, Error, Model, ModelData, Progress, Repeat, Result, RunOptions, fix_input_shapes, model_format,
-    read_model, run_shapes, size_on_disk, synthetic_inputs, time_runs, write_model,
+    DataOptions, Error, Model, ModelData, Progress, Repeat, Result, RunOptions, c_name, fix_input_shapes, is_c,
+    model_format, read_model, run_shapes, size_on_disk, synthetic_inputs, time_runs,
 };
 
 /// Most samples held back from calibration to measure on.
@@ -32,7 +34,8 @@ const BAD_SQNR_DB: f64 = 10.0;
 pub struct QuantizeOptions {
     /// The float model, `.onnx` or `.tflite`.
     pub model: PathBuf,
-    /// The file to write; its extension chooses the format.
+    /// The file to write; its extension chooses the format. A `.c` file gets its header beside it; it
+    /// needs mode int8.
     pub output: PathBuf,
     /// What to do; without it, the default recipe of int8 if there is data, of dynamic if not.
     pub recipe: Option<Recipe>,
@@ -85,6 +88,9 @@ impl QuantizeOptions {
     fn check(&self) -> Result<Recipe> {
         let usage = |what: &str| Err(Error::Usage(what.to_owned()));
         let recipe = self.effective_recipe();
+        if recipe.mode != Mode::Int8 && is_c(&self.output) {
+            return usage("C is written for int8 models: give calibration samples with --data");
+        }
         if recipe.mode == Mode::Int8 && self.data.is_none() {
             return usage("mode int8 chooses ranges from samples: give them with --data, or use --mode dynamic");
         }
@@ -106,12 +112,13 @@ pub fn recipe_path(output: &Path) -> PathBuf {
     output.with_extension("recipe.toml")
 }
 
-/// Refuses an output that would replace the model, cannot be written, or is of no known format.
+/// Refuses an output that would replace the model, cannot be written, or is of no known format. What
+/// is returned is the format whose rules the result follows: those of C are TFLite's.
 ///
 /// # Errors
 /// [`Error::Usage`], [`Error::UnknownFormat`], [`Error::Io`].
 pub fn check_output(model: &Path, output: &Path) -> Result<Format> {
-    let format = model_format(output)?;
+    let format = if is_c(output) { Format::Tflite } else { model_format(output)? };
     let same = match (model.canonicalize(), output.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => model == output,
@@ -122,6 +129,10 @@ pub fn check_output(model: &Path, output: &Path) -> Result<Format> {
     }
     // Calibrating for minutes and failing to write then would be unkind.
     drop(crate::files::prepare(output)?);
+    drop(crate::files::prepare(&recipe_path(output))?);
+    if is_c(output) {
+        drop(crate::files::prepare(&header_path(output, &c_name(output)))?);
+    }
     Ok(format)
 }
 
@@ -211,7 +222,7 @@ impl Job {
 /// Quantizes a model file, writes the result and its recipe, and measures what it cost.
 ///
 /// Nothing is written unless everything before succeeded. The measurements are those of the file
-/// as written: it is read back for them.
+/// as written: it is read back for them. Those of C are the engine's on the graph that became C.
 ///
 /// # Errors
 /// Files and data that cannot be read or do not fit, an unwritable output, a request that
@@ -234,19 +245,16 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         None => (None, 0),
     };
     let (quantized, overflows) = job.quantize(&recipe, statistics.as_ref())?;
-    write_result(&quantized, &recipe, &options.output)?;
     let islands = (recipe.mode == Mode::Int8).then(|| float_islands(&quantized)).flatten();
-    drop(quantized);
-    let after = read_model(&options.output)?;
-    let bytes_after = size_on_disk(&options.output, &after)?;
+    let written = write_result(quantized, &recipe, options)?;
     let mut report = Quantize {
         model: options.model.display().to_string(),
-        output: options.output.display().to_string(),
+        output: written.files,
         recipe: recipe_path(&options.output).display().to_string(),
         mode: mode_name(recipe.mode).to_owned(),
         bytes_before,
-        bytes_after,
-        ratio: bytes_after as f64 / bytes_before as f64,
+        bytes_after: written.bytes,
+        ratio: written.bytes as f64 / bytes_before as f64,
         calibration_samples: statistics.as_ref().map_or(0, |s| s.samples as u64),
         overflows,
         skipped: skipped as u64,
@@ -255,7 +263,7 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         ..Quantize::default()
     };
     drop(statistics);
-    measure(&job, after, &data, options, &mut report, progress)?;
+    measure(&job, written.graph, &data, options, &mut report, progress)?;
     judge(&mut report);
     Ok(report)
 }
@@ -277,21 +285,6 @@ fn float_islands(graph: &Graph) -> Option<String> {
     };
     let all: Vec<String> = islands.iter().map(one).collect();
     (!all.is_empty()).then(|| format!("on float edges: {}", all.join(", ")))
-}
-
-/// Writes the recipe and the model; if the model cannot be written, there is no recipe either.
-fn write_result(graph: &Graph, recipe: &Recipe, output: &Path) -> Result<()> {
-    let path = recipe_path(output);
-    let file = crate::files::prepare(&path)?;
-    let text = format!("# The recipe of {}, for --recipe.\n{}", file_name(output), recipe.to_toml());
-    std::fs::write(file.path(), text).map_err(|e| Error::io("write", &path, e))?;
-    write_model(graph, output)?;
-    file.persist(&path).map_err(|e| Error::io("write", &path, e.error))?;
-    Ok(())
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 pub(crate) fn mode_name(mode: Mode) -> &'static str {
@@ -468,6 +461,8 @@ mod tests {
         };
         let int8 = with(&|o| o.recipe = Some(Recipe::new(Mode::Int8)));
         assert!(int8.is_usage() && int8.to_string().contains("--data"));
+        let c = with(&|o| o.output = "out.c".into());
+        assert!(c.is_usage() && c.to_string().contains("int8"));
         let io = with(&|o| o.recipe = Some(Recipe { io: IoType::Int8, ..Recipe::new(Mode::Dynamic) }));
         assert!(io.to_string().contains("--io"));
         let drop = with(&|o| o.max_drop = Some(1.0));

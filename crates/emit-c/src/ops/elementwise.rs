@@ -1,14 +1,12 @@
 //! Element-wise operators of two operands.
 
+use fewbits_engine::activation_limits;
 use fewbits_graph::ops::{Binary, BinaryKind};
-use fewbits_kernels::int8::{Affine, FixedMultiplier};
+use fewbits_kernels::int8::{Affine, SumMultipliers, product_multiplier};
 
 use crate::code::{Code, less, sum, times};
 use crate::kernel::{Arg, Helper, Kernel, Lowering};
-use crate::site::{Site, left_float, limits};
-
-/// Bits of headroom that TFLite gives the operands of an int8 sum.
-const LEFT_SHIFT: u32 = 20;
+use crate::site::{Site, left_float};
 
 pub(crate) fn binary(op: &Binary, site: &Site<'_>) -> Lowering {
     for edge in site.inputs.iter().flatten().chain(&site.outputs) {
@@ -17,7 +15,7 @@ pub(crate) fn binary(op: &Binary, site: &Site<'_>) -> Lowering {
         }
     }
     let (a, b, out) = (site.input(0)?.affine()?, site.input(1)?.affine()?, site.output()?.affine()?);
-    let (low, high) = limits(op.activation, out);
+    let (low, high) = activation_limits(op.activation, out);
     let (mut args, lines, helpers) = match op.kind {
         BinaryKind::Add => summed(a, b, out, "+"),
         BinaryKind::Sub => summed(a, b, out, "-"),
@@ -58,21 +56,19 @@ type Parts = (Vec<Arg>, Vec<String>, Vec<Helper>);
 
 /// Both operands shifted left, brought to twice the larger scale, added, brought to the output's.
 fn summed(a: Affine, b: Affine, out: Affine, sign: &str) -> Parts {
-    let twice = 2.0 * a.scale.max(b.scale);
-    let [ma, mb] = [a, b].map(|t| FixedMultiplier::new(t.scale / twice));
-    let mo = FixedMultiplier::new(twice / (f64::from(1u32 << LEFT_SHIFT) * out.scale));
+    let multipliers = SumMultipliers::new(a, b, out);
     let args = vec![
-        Arg::Number("multiplier0", ma.multiplier),
-        Arg::Number("shift0_shift", ma.shift),
-        Arg::Number("multiplier1", mb.multiplier),
-        Arg::Number("shift1_shift", mb.shift),
-        Arg::Number("multiplier", mo.multiplier),
-        Arg::Number("shift", mo.shift),
+        Arg::Number("multiplier0", multipliers.a.multiplier),
+        Arg::Number("shift0_shift", multipliers.a.shift),
+        Arg::Number("multiplier1", multipliers.b.multiplier),
+        Arg::Number("shift1_shift", multipliers.b.shift),
+        Arg::Number("multiplier", multipliers.out.multiplier),
+        Arg::Number("shift", multipliers.out.shift),
         Arg::Number("zero0", a.zero_point.into()),
         Arg::Number("zero1", b.zero_point.into()),
         Arg::Number("zero", out.zero_point.into()),
     ];
-    let one = 1 << LEFT_SHIFT;
+    let one = 1 << SumMultipliers::LEFT_SHIFT;
     let lines = vec![
         format!("const int32_t a = model_scale_any((A[] - zero0) * {one}, multiplier0, shift0_shift);"),
         format!("const int32_t b = model_scale_any((B[] - zero1) * {one}, multiplier1, shift1_shift);"),
@@ -81,10 +77,9 @@ fn summed(a: Affine, b: Affine, out: Affine, sign: &str) -> Parts {
     (args, lines, vec![Helper::ScaleAny])
 }
 
-/// One multiplier, of scales multiplied and divided in single precision, as the kernel prepares it.
+/// One multiplier.
 fn product(a: Affine, b: Affine, out: Affine) -> Parts {
-    let real = f64::from((a.scale as f32 * b.scale as f32) / out.scale as f32);
-    let fixed = FixedMultiplier::new(real);
+    let fixed = product_multiplier(a, b, out);
     let args = vec![Arg::Number("multiplier", fixed.multiplier), Arg::Number("shift", fixed.shift)];
     let (x, y) = (less("A[]", a.zero_point.into()), less("B[]", b.zero_point.into()));
     let line = less(&format!("model_scale_any(({x}) * ({y}), multiplier, shift)"), -i64::from(out.zero_point));

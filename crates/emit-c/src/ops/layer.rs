@@ -1,10 +1,11 @@
 //! What layers with weights share: weights, biases with the zero point folded in, multipliers.
 
+use fewbits_engine::activation_limits;
 use fewbits_graph::{Activation, DType, Granularity};
 use fewbits_kernels::int8::FixedMultiplier;
 
 use crate::kernel::Layer;
-use crate::site::{Site, left_float, limits};
+use crate::site::{Site, left_float};
 
 /// Bytes behind the weights: the DSP path reads them in words of four.
 const SLACK: usize = 3;
@@ -76,7 +77,7 @@ impl Weights {
         rounded_unit: bool,
     ) -> Result<Layer, String> {
         let out = site.output()?.affine()?;
-        let (low, high) = limits(activation, out);
+        let (low, high) = activation_limits(activation, out);
         let (k, mut filters) = shape;
         let mut layer = Layer {
             weights: Vec::new(),

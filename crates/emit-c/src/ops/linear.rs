@@ -7,29 +7,23 @@ use fewbits_kernels::int8::FixedMultiplier;
 use super::layer::{Weights, row_sum};
 use crate::Arithmetic;
 use crate::code::{Code, less, times};
-use crate::kernel::{Arg, Data, Helper, Kernel, Lowering};
+use crate::kernel::{Arg, Data, Helper, Kernel, Layer, Lowering};
 use crate::site::{Edge, Site, left_float};
 
 pub(crate) fn fully_connected(op: &FullyConnected, site: &Site<'_>) -> Lowering {
     let &[n, k] = site.input(1)?.dims.as_slice() else { return Err("the weights need two dimensions".into()) };
     let weights = Weights::new(site, 0, n)?;
-    let filters = weights.values.clone();
-    rows(site, &weights, (n, k), filters, op.activation)
-}
-
-/// Rows of `k` values through `n` filters.
-fn rows(
-    site: &Site<'_>,
-    weights: &Weights,
-    (n, k): (usize, usize),
-    filters: Vec<i8>,
-    activation: Activation,
-) -> Lowering {
-    let rows = site.output()?.elements() / n.max(1);
     let once = site.options.arithmetic == Arithmetic::LiteRt;
     // LiteRT multiplies the scales of such a layer in single precision, TFLM in double.
     let rounded_unit = weights.one_scale() && once;
-    let layer = weights.layer(site, activation, 0..n, (k, filters), row_sum(k), rounded_unit)?;
+    let filters = (k, weights.values.clone());
+    rows(site, weights.layer(site, op.activation, 0..n, filters, row_sum(k), rounded_unit)?, once)
+}
+
+/// Rows of input 0 through the filters of `layer`, rounded once or twice.
+fn rows(site: &Site<'_>, layer: Layer, once: bool) -> Lowering {
+    let (k, n) = (layer.k, layer.n);
+    let rows = site.output()?.elements() / n.max(1);
     let (function, helper) =
         if once { ("model_linear", Helper::Linear) } else { ("model_dense_one", Helper::DenseOne) };
     let mut code = Code::new();
@@ -75,7 +69,9 @@ fn by_constant(op: &MatMul, site: &Site<'_>) -> Lowering {
         true => weights.values.clone(),
         false => (0..n).flat_map(|c| weights.values.iter().skip(c).step_by(n).copied()).collect(),
     };
-    rows(site, &weights, (n, k), filters, Activation::None)
+    // LiteRT's BATCH_MATMUL rounds twice whatever its operands are, fully-connected layers once.
+    let rounded_unit = weights.one_scale();
+    rows(site, weights.layer(site, Activation::None, 0..n, (k, filters), row_sum(k), rounded_unit)?, false)
 }
 
 /// Both matrices are computed: batches of equal count, or one second matrix for all.

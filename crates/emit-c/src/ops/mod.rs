@@ -28,7 +28,7 @@ pub(crate) fn lower(site: &Site<'_>) -> Lowering {
         Op::FullyConnected(op) => linear::fully_connected(op, site),
         Op::MatMul(op) => linear::matmul(op, site),
         Op::Binary(op) => elementwise::binary(op, site),
-        Op::Unary(op) => table::unary(op, site),
+        Op::Unary(_) => table::unary(site),
         Op::Requantize(_) => table::requantize(site),
         Op::Softmax(op) => softmax::softmax(op, site),
         Op::Pool2d(op) => pool::pool2d(op, site),

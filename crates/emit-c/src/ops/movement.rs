@@ -1,9 +1,10 @@
 //! Operators that move bytes: strided copies with constant bounds.
 
+use fewbits_engine::{Rounding, activation_limits};
 use fewbits_graph::ops::{Concat, DepthToSpace, Pad, PadMode, SpaceToDepth, Split, Transpose, slice_indices};
 use fewbits_graph::{Activation, DType};
+use fewbits_kernels::int8::Lut256;
 
-use super::table::requantized;
 use crate::code::{Code, sum, times};
 use crate::kernel::{Arg, Data, Helper, Kernel, Lowered, Lowering};
 use crate::site::Site;
@@ -173,14 +174,10 @@ pub(crate) fn concat(op: &Concat, site: &Site<'_>) -> Lowering {
             continue;
         }
         let (own, target) = (edge.affine()?, out.affine()?);
-        let (low, high) = crate::site::limits(op.activation, target);
-        let convert = requantized(own, target);
-        let same = own == target;
-        let table: Vec<i8> = (0..=255u8)
-            .map(|bits| i32::from(bits.cast_signed()))
-            // Clamped to int8: the cast is exact.
-            .map(|q| if same { q } else { convert(q) }.clamp(low.into(), high.into()) as i8)
-            .collect();
+        let (low, high) = activation_limits(op.activation, target);
+        let plain = Lut256::requantize(Rounding::Fixed, own, target);
+        let convert = |q: i8| if own == target { q } else { plain.get(q) }.clamp(low, high);
+        let table: Vec<i8> = (0..=255u8).map(|bits| convert(bits.cast_signed())).collect();
         let table_name = *["t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7"].get(i).ok_or("more than 8 inputs")?;
         args.push(Arg::Constant(table_name, Data::I8(table)));
         write_mapped(&mut code, &copy, name, table_name);

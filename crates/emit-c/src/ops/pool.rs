@@ -1,12 +1,13 @@
 //! Maximum and average pooling.
 
+use fewbits_engine::activation_limits;
 use fewbits_graph::ops::{Pool2d, PoolKind};
 
 use super::conv::{Together, Window};
 use super::depthwise::open_pixels;
 use crate::code::{Code, less, sum, times};
 use crate::kernel::{Arg, Helper, Kernel, Lowering};
-use crate::site::{Site, left_float, limits};
+use crate::site::{Site, left_float};
 
 pub(crate) fn pool2d(op: &Pool2d, site: &Site<'_>) -> Lowering {
     let x = site.input(0)?;
@@ -24,7 +25,7 @@ pub(crate) fn pool2d(op: &Pool2d, site: &Site<'_>) -> Lowering {
         return Err("its input and output have different scales".into());
     }
     let w = Window::new(site, op.kernel, op.stride, op.dilation, op.padding)?;
-    let (low, high) = limits(op.activation, site.output()?.affine()?);
+    let (low, high) = activation_limits(op.activation, site.output()?.affine()?);
     let mut code = Code::new();
     let depth = open_pixels(&mut code, &w);
     for (axis, names) in [(0, ("oy", "top", "ky0", "ky1")), (1, ("ox", "left", "kx0", "kx1"))] {

@@ -2,14 +2,11 @@
 
 use fewbits_graph::ops::Softmax;
 use fewbits_kernels::int8::Affine;
-use fewbits_kernels::int8::fixed::softmax_exponentials;
+use fewbits_kernels::int8::fixed::{LONGEST_SOFTMAX_ROW, softmax_exponentials};
 
 use crate::code::Code;
 use crate::kernel::{Arg, Data, Helper, Kernel, Lowering};
 use crate::site::{Site, left_float};
-
-/// Longest row whose sum of exponentials, 19 bits each, fits 31 bits.
-const LONGEST: usize = 4095;
 
 pub(crate) fn softmax(op: &Softmax, site: &Site<'_>) -> Lowering {
     let (x, out) = (site.input(0)?, site.output()?);
@@ -20,8 +17,8 @@ pub(crate) fn softmax(op: &Softmax, site: &Site<'_>) -> Lowering {
         return Err("soft-max over an axis that is not the last".into());
     }
     let n = x.dims[op.axis];
-    if n > LONGEST {
-        return Err(format!("soft-max over {n} values, more than {LONGEST}"));
+    if n > LONGEST_SOFTMAX_ROW {
+        return Err(format!("soft-max over {n} values, more than {LONGEST_SOFTMAX_ROW}"));
     }
     if out.affine()? != (Affine { scale: 1.0 / 256.0, zero_point: -128 }) {
         return Err("the output of a soft-max needs the scale 1/256 and the zero point -128".into());

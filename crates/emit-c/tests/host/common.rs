@@ -183,7 +183,7 @@ pub(crate) fn both(graph: &Graph, options: &Options) -> Vec<(i8, i8)> {
 }
 
 /// The largest difference between C and engine.
-pub(crate) fn units(graph: &Graph) -> u32 {
+fn units(graph: &Graph) -> u32 {
     let pairs = both(graph, &Options::default());
     pairs.into_iter().map(|(a, b)| i32::from(a).abs_diff(i32::from(b))).max().unwrap_or(0)
 }

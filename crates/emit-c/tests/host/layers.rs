@@ -1,8 +1,8 @@
 //! Operators with weights.
 
 use fewbits_emit_c::{Arithmetic, Options};
-use fewbits_graph::Activation;
-use fewbits_graph::ops::{Conv2d, ConvTranspose2d, DepthwiseConv2d, FullyConnected};
+use fewbits_graph::ops::{Conv2d, ConvTranspose2d, DepthwiseConv2d, FullyConnected, MatMul};
+use fewbits_graph::{Activation, Quantization};
 use fewbits_kernels::int8::FixedMultiplier;
 
 use crate::common::{Net, assert_same, both, has_compiler};
@@ -186,5 +186,44 @@ fn fully_connected_layers_round_as_asked() {
         let wanted: Vec<i8> =
             (0..8).flat_map(|_| expected(&random.int8s(rows * k), &weights, k, &multipliers, once)).collect();
         assert_eq!(ours, wanted, "{arithmetic:?}");
+    }
+}
+
+/// Products with a constant matrix round twice, in C and in the engine, as LiteRT's `BATCH_MATMUL`
+/// does; only fully-connected layers round once.
+#[test]
+fn products_with_a_constant_matrix_round_twice() {
+    if !has_compiler() {
+        return;
+    }
+    let (rows, k, n) = (40, 37, 9);
+    for transpose_b in [false, true] {
+        let mut net = Net::new(17);
+        let x = net.input(&[rows, k], 0.5, 0);
+        let (dims, axis) = if transpose_b { ([n, k], 0) } else { ([k, n], 1) };
+        let w = net.weights(&dims, axis);
+        // The multiplier is a power of two: many sums lie in the middle between two results.
+        net.graph.value_mut(w).quant = Some(Quantization::per_tensor(1.0, 0));
+        let product = || MatMul { transpose_a: false, transpose_b };
+        let y = net.node(product(), &[x, w], 64.0, 0);
+        let graph = net.finish(&[y]);
+        let weights = graph.value(w).data.clone().unwrap();
+        let filters = if transpose_b { weights } else { weights.transposed(&[1, 0]).unwrap() };
+        let filters = filters.as_slice::<i8>().unwrap().into_owned();
+        let multipliers = vec![FixedMultiplier::new(0.5 / 64.0); n];
+        let wanted = |once: bool| -> Vec<i8> {
+            let mut random = crate::common::Random(77);
+            (0..8).flat_map(|_| expected(&random.int8s(rows * k), &filters, k, &multipliers, once)).collect()
+        };
+        let (ours, engine): (Vec<i8>, Vec<i8>) = both(&graph, &Options::default()).into_iter().unzip();
+        assert_eq!(ours, wanted(false), "C, transposed: {transpose_b}");
+        assert_eq!(engine, wanted(false), "engine, transposed: {transpose_b}");
+        assert_ne!(ours, wanted(true), "the test shows no difference");
+
+        let mut net = Net::new(18);
+        let x = net.input(&[rows, k], 0.05, -7);
+        let w = net.weights(&dims, axis);
+        let y = net.node(product(), &[x, w], 0.9, 4);
+        assert_same("one scale a column", &net.finish(&[y]));
     }
 }

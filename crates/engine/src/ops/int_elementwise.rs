@@ -15,13 +15,19 @@ use crate::convert::through_float;
 use crate::site::{Lowered, Lowering, Operand, Site};
 use crate::view::cast_mut;
 
-/// The quantized interval of a fused activation (TFLite's `CalculateActivationRangeQuantized`).
-pub(super) fn limits(activation: Activation, out: Affine) -> (i8, i8) {
+/// The interval of a fused activation on an `int8` edge of scale and zero point `out`, both ends
+/// included (TFLite's `CalculateActivationRangeQuantized`: halves round away from zero).
+pub fn activation_limits(activation: Activation, out: Affine) -> (i8, i8) {
+    quantized_interval(activation.range(), out)
+}
+
+/// The values of `out` nearest to `low` and `high`; all of them where these are infinite.
+fn quantized_interval((low, high): (f32, f32), out: Affine) -> (i8, i8) {
     let quantized = |real: f32, open: i8| match real.is_finite() {
+        // Clamped first: the cast is exact.
         true => (f64::from(out.zero_point) + (f64::from(real) / out.scale).round()).clamp(-128.0, 127.0) as i8,
         false => open,
     };
-    let (low, high) = activation.range();
     (quantized(low, i8::MIN), quantized(high, i8::MAX))
 }
 
@@ -48,7 +54,7 @@ pub(super) fn binary(op: &Binary, site: &Site<'_>) -> Lowering {
         BinaryKind::Max if one_scale(site, 2) => kernels::Binary::maximum(),
         _ => return through_float(&Op::Binary(op.clone()), site),
     };
-    let (low, high) = limits(op.activation, out);
+    let (low, high) = activation_limits(op.activation, out);
     let operator = operator.with_clamp(low, high);
     Ok(Lowered::on_integers(move |ctx| {
         operator.run(isa, &broadcast, ctx.input(0), ctx.input(1), ctx.output(0));
@@ -73,11 +79,8 @@ fn tabulated(table: Lut256, site: &Site<'_>) -> Lowering {
 pub(super) fn unary(op: &Unary, site: &Site<'_>) -> Lowering {
     let (x, out) = (site.input(0)?.affine_i8()?, site.output()?.affine_i8()?);
     let table = match (op.kind, site.env.rounding) {
-        // TFLite requantizes and clamps in one multiplier.
-        (UnaryKind::Relu, Rounding::Fixed) => {
-            let plain = Lut256::requantize(Rounding::Fixed, x, out);
-            Lut256::new(|q| plain.get(q).max(out.zero_point))
-        }
+        (UnaryKind::Relu, Rounding::Fixed) => clipped(x, out, (0.0, f32::INFINITY)),
+        (UnaryKind::Clip { min, max }, Rounding::Fixed) => clipped(x, out, (min, max)),
         (UnaryKind::LeakyRelu { alpha }, Rounding::Fixed) => leaky_relu(x, out, f64::from(alpha)),
         (UnaryKind::Sigmoid, Rounding::Fixed) if (out.scale, out.zero_point) == (1.0 / 256.0, -128) => {
             fixed_function(x, |difference| fixed::logistic_i8(difference, x.scale))
@@ -94,6 +97,13 @@ pub(super) fn unary(op: &Unary, site: &Site<'_>) -> Lowering {
         }
     };
     tabulated(table, site)
+}
+
+/// TFLite's `RELU` and its relatives: requantize and clamp.
+fn clipped(x: Affine, out: Affine, interval: (f32, f32)) -> Lut256 {
+    let plain = Lut256::requantize(Rounding::Fixed, x, out);
+    let (low, high) = quantized_interval(interval, out);
+    Lut256::new(|q| plain.get(q).clamp(low, high.max(low)))
 }
 
 /// A function of `q − zero_point`.
@@ -123,9 +133,6 @@ pub(super) fn prelu(site: &Site<'_>) -> Lowering {
     }))
 }
 
-/// Longest row whose sum of exponentials, 19 bits each, fits 31 bits.
-const LONGEST_FIXED_ROW: usize = 4095;
-
 pub(super) fn softmax(op: &Softmax, site: &Site<'_>) -> Lowering {
     let x = site.input(0)?;
     let (_, row, inner) = x.around(op.axis);
@@ -135,7 +142,7 @@ pub(super) fn softmax(op: &Softmax, site: &Site<'_>) -> Lowering {
     }
     let (scale, beta) = (x.affine_i8()?.scale, f64::from(op.beta));
     // Longer rows would overflow the fixed-point sum.
-    if site.env.rounding == Rounding::Fixed && (1..=LONGEST_FIXED_ROW).contains(&row) {
+    if site.env.rounding == Rounding::Fixed && (1..=fixed::LONGEST_SOFTMAX_ROW).contains(&row) {
         let exponentials = fixed::softmax_exponentials(scale, beta);
         return Ok(Lowered::on_integers(move |ctx| {
             let rows = ctx.input::<i8>(0).chunks_exact(row);
@@ -171,7 +178,7 @@ pub(super) fn pool2d(op: &Pool2d, site: &Site<'_>) -> Lowering {
         return through_float(&Op::Pool2d(op.clone()), site);
     }
     let (shape, isa) = (geometry(op, site)?, site.env.isa);
-    let limits = limits(op.activation, site.output()?.affine_i8()?);
+    let limits = activation_limits(op.activation, site.output()?.affine_i8()?);
     let run = match op.kind {
         PoolKind::Max => kernels::max_pool,
         PoolKind::Average { .. } => kernels::average_pool,
@@ -222,7 +229,7 @@ pub(super) fn concat(op: &Concat, site: &Site<'_>) -> Lowering {
     let runs = concat_runs(op.axis, site)?;
     let total: usize = runs.iter().sum();
     let out = site.output()?.affine_i8()?;
-    let (low, high) = limits(op.activation, out);
+    let (low, high) = activation_limits(op.activation, out);
     let table = |o: &Option<Operand>| -> Result<Lut256, String> {
         let input = o.as_ref().ok_or("an input is missing")?.affine_i8()?;
         let plain = Lut256::requantize(site.env.rounding, input, out);

@@ -11,7 +11,7 @@ use fewbits_kernels::shape::ConvShape;
 
 use super::clamp;
 use super::conv::{Window, geometry};
-use super::int_elementwise::limits;
+use super::int_elementwise::activation_limits;
 use super::linear::{Product, layer_sizes};
 use crate::context::{carve, carved};
 use crate::convert::through_float;
@@ -51,7 +51,7 @@ fn requant(site: &Site<'_>, channels: usize, activation: Activation) -> Result<R
     let scales = weight_scales(site)?;
     let multiplier = |c: usize| x.scale * f64::from(scales[c % scales.len()]) / out.scale;
     let multipliers: Vec<f64> = (0..channels).map(multiplier).collect();
-    let (low, high) = limits(activation, out);
+    let (low, high) = activation_limits(activation, out);
     Ok(Requant::new(site.env.rounding, &multipliers, out.zero_point).with_clamp(low, high))
 }
 
@@ -66,7 +66,7 @@ fn dense_requant(site: &Site<'_>, channels: usize, activation: Activation) -> Re
     let (x, out) = (site.input(0)?.affine_i8()?, site.output()?.affine_i8()?);
     let [scale] = weight_scales(site)?[..] else { return requant(site, channels, activation) };
     let multiplier = product_of_scales(x.scale, f64::from(scale)) / out.scale;
-    let (low, high) = limits(activation, out);
+    let (low, high) = activation_limits(activation, out);
     Ok(Requant::per_tensor(site.env.rounding, multiplier, channels, out.zero_point).with_clamp(low, high))
 }
 
@@ -162,6 +162,7 @@ pub(super) fn matmul(op: &MatMul, site: &Site<'_>) -> Lowering {
     let Product { batch, m, n, k } = Product::new(a, b, false, op.transpose_b)?;
     if is_constant_matrix(b, k, n) {
         let rows = a.elements().checked_div(k).unwrap_or(0);
+        // LiteRT's BATCH_MATMUL rounds twice whatever its operands are, fully-connected layers once.
         return dense(site, rows, n, k, order(op, b), dense_requant(site, n, Activation::None)?);
     }
     let (left, right, out) = (a.affine_i8()?, b.affine_i8()?, site.output()?.affine_i8()?);

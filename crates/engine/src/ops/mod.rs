@@ -21,6 +21,8 @@ use fewbits_kernels::float::Clamp;
 use crate::convert::through_float;
 use crate::site::{Lowering, Site};
 
+pub use int_elementwise::activation_limits;
+
 /// The interval of a fused activation.
 fn clamp(activation: Activation) -> Clamp {
     let (min, max) = activation.range();

@@ -68,7 +68,9 @@ pub(super) fn matmul_to_fully_connected(graph: &mut Graph, _: &Context<'_>) -> R
     for node in edit.nodes() {
         let Op::MatMul(op) = edit.op(node) else { continue };
         let transposed = op.transpose_b;
-        let fits = !op.transpose_a && edit.input(node, 0).is_some_and(|a| edit.shape(a).rank() >= 2);
+        // Integer products stay: LiteRT rounds a BATCH_MATMUL twice, a fully-connected layer once.
+        let real = |a: ValueId| edit.value(a).quant.is_none() && edit.shape(a).rank() >= 2;
+        let fits = !op.transpose_a && edit.input(node, 0).is_some_and(real);
         let Some(weights) = weights_of(&edit, node, 1).filter(|_| fits) else { continue };
         if edit.shape(weights.constant).rank() != 2 || (!transposed && !swap_axes(&mut edit, node, &weights)) {
             continue;

@@ -1,5 +1,6 @@
 //! Float operators against loops that say what they mean.
 
+use fewbits_engine::Rounding;
 use fewbits_graph::ops::*;
 use fewbits_graph::{Activation, DType, Granularity, Quantization, Tensor};
 use half::f16;
@@ -337,7 +338,9 @@ fn constant_nodes_evaluate() {
     let q = Tensor::new(vec![2], vec![-3i8, 5]);
     let quant = Quantization::per_tensor(0.5, 1);
     let inputs = [Some((&q, Some(&quant)))];
-    let out = fewbits_engine::evaluate_quantized_node(&Dequantize.into(), &inputs, &[(DType::F32, None)]).unwrap();
+    let out =
+        fewbits_engine::evaluate_quantized_node(&Dequantize.into(), &inputs, &[(DType::F32, None)], Rounding::Float)
+            .unwrap();
     assert_eq!(floats(&out[0]), [-2.0, 2.0]);
     let (graph, _) = one_node(Unary { kind: UnaryKind::Neg }, &[constant(x)], &[(DType::I64, None)]);
     let mut engine = fewbits_engine::Engine::compile(&graph, &Default::default()).unwrap();

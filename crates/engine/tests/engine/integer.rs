@@ -136,6 +136,21 @@ fn functions_by_table() {
     agrees(PRelu, &[x8(2, &[5, 4], 0.05, 1), constant(random_i8(3, &[4])).scaled(0.01, 0)], (0.06, -7), 1, true);
 }
 
+/// TFLite requantizes and clamps to bounds that are rounded away from zero; real arithmetic clips the
+/// number, then rounds it to the even one.
+#[test]
+fn clipping_is_that_of_its_rounding() {
+    let clip = Unary { kind: UnaryKind::Clip { min: -1.5, max: 2.5 } }.into();
+    let (x, halves) = (Tensor::new(vec![5], vec![1i8, 5, 9, -1, -5]), Quantization::per_tensor(0.5, 0));
+    let out = [(DType::I8, Some(Quantization::per_tensor(1.0, 0)))];
+    let clipped = |rounding| {
+        let inputs = [Some((&x, Some(&halves)))];
+        integers(&fewbits_engine::evaluate_quantized_node(&clip, &inputs, &out, rounding).unwrap()[0])
+    };
+    assert_eq!(clipped(Rounding::Float), [0, 2, 2, 0, -2]);
+    assert_eq!(clipped(Rounding::Fixed), [1, 3, 3, 0, -2]);
+}
+
 #[test]
 fn pools_means_and_soft_maxima() {
     let x = x8(1, &[1, 5, 5, 12], 0.04, 3);

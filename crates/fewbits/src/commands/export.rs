@@ -1,8 +1,6 @@
 //! `fewbits export`
 
-use std::path::Path;
-
-use fewbits::emit_c::{Options, Target};
+use fewbits::emit_c::Options;
 use fewbits::{ExportOptions, Result, c_name, export_file};
 
 use super::shapes;
@@ -23,14 +21,4 @@ pub(super) fn execute(args: &ExportArgs, console: &Console) -> Result<()> {
         input_shapes: shapes(&args.input_shape),
     };
     console.show(&export_file(&options)?)
-}
-
-/// C of a model that was just quantized, for any target and without limits.
-pub(super) fn plain(model: &Path, output: &Path) -> ExportOptions {
-    ExportOptions {
-        model: model.to_owned(),
-        output: output.to_owned(),
-        c: Options { name: c_name(output), target: Target::Any, ..Options::default() },
-        input_shapes: Vec::new(),
-    }
 }

@@ -1,65 +1,22 @@
 //! `fewbits quantize`
 
-use std::path::Path;
-
 use fewbits::quantize::{Mode, Recipe};
-use fewbits::{Error, QuantizeOptions, Result, export_file, is_c, quantize_file, recipe_path, write_file};
+use fewbits::{Error, QuantizeOptions, Result, quantize_file};
 
 use super::{Outcome, data_options, shapes};
 use crate::cli::QuantizeArgs;
 use crate::console::Console;
 
 pub(super) fn execute(args: &QuantizeArgs, console: &Console) -> Result<Outcome> {
-    if is_c(&args.output) {
-        return to_c(args, console);
-    }
-    let report = quantize_file(&options(args, &args.output)?, &mut console.progress())?;
+    let report = quantize_file(&options(args)?, &mut console.progress())?;
     console.show(&report)?;
     Ok(if report.accepted { Outcome::Success } else { Outcome::Missed })
 }
 
-/// The name of a TFLite file that is only a step on the way to C.
-const HIDDEN: &str = "model.tflite";
-
-/// Quantizes into a TFLite file that nobody sees, and writes that as C: the rules are the same.
-fn to_c(args: &QuantizeArgs, console: &Console) -> Result<Outcome> {
-    let hidden =
-        tempfile::tempdir().map_err(|source| Error::Io { action: "create", path: std::env::temp_dir(), source })?;
-    let model = hidden.path().join(HIDDEN);
-    let mut options = options(args, &model)?;
-    let recipe = options.effective_recipe();
-    if recipe.mode != Mode::Int8 {
-        return Err(Error::Usage("C is written for int8 models: give calibration samples with --data".to_owned()));
-    }
-    options.recipe = Some(recipe);
-    let mut report = quantize_file(&options, &mut console.progress())?;
-    let exported = export_file(&super::export::plain(&model, &args.output)).map_err(|e| named(e, &args.model))?;
-    let recipe = recipe_path(&args.output);
-    let written = recipe_path(&model);
-    let text =
-        std::fs::read_to_string(&written).map_err(|source| Error::Io { action: "read", path: written, source })?;
-    let name = args.output.file_name().unwrap_or_default().to_string_lossy();
-    write_file(&recipe, text.replacen(HIDDEN, &name, 1).as_bytes())?;
-    report.output = format!("{} and {}", exported.source, exported.header);
-    report.recipe = recipe.display().to_string();
-    report.bytes_after = exported.constants + exported.code;
-    report.ratio = report.bytes_after as f64 / report.bytes_before as f64;
-    console.show(&report)?;
-    Ok(if report.accepted { Outcome::Success } else { Outcome::Missed })
-}
-
-/// The error with the name of the model that the person knows.
-fn named(error: Error, model: &Path) -> Error {
-    match error {
-        Error::EmitC { source, .. } => Error::EmitC { path: model.to_owned(), source },
-        other => other,
-    }
-}
-
-fn options(args: &QuantizeArgs, output: &Path) -> Result<QuantizeOptions> {
+fn options(args: &QuantizeArgs) -> Result<QuantizeOptions> {
     Ok(QuantizeOptions {
         model: args.model.clone(),
-        output: output.to_owned(),
+        output: args.output.clone(),
         recipe: Some(recipe(args)?),
         data: args.data.clone(),
         samples: args.samples,

@@ -48,6 +48,30 @@ fn quantize_writes_c_at_once() {
 }
 
 #[test]
+fn quantize_writes_the_c_that_export_writes() {
+    let place = Place::new();
+    let quantized = place.json("quantize digits_cnn.onnx -o digits.c --data digits.npz");
+    let own = ["digits.c", "digits.h", "digits.recipe.toml"].map(|name| place.bytes(name));
+    place.ok("quantize digits_cnn.onnx -o m.tflite --data digits.npz");
+    let exported = place.json("export m.tflite -o digits.c");
+    assert!(own[..2] == ["digits.c", "digits.h"].map(|name| place.bytes(name)), "the files differ");
+    let flash = exported["constants"].as_u64().unwrap() + exported["code"].as_u64().unwrap();
+    assert_eq!(quantized["bytes_after"], flash);
+    let recipe = String::from_utf8(place.bytes("m.recipe.toml")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&own[2]), recipe.replacen("m.tflite", "digits.c", 1));
+}
+
+#[test]
+fn c_that_cannot_be_written_is_refused_before_calibrating() {
+    let place = Place::new();
+    let data = "--data digits.npz --samples 1";
+    place.fails(&format!("quantize digits_cnn.onnx -o none/net.c {data}"), 1, &["cannot write", "none/net.c"]);
+    std::fs::create_dir(place.path("net.h")).unwrap();
+    // The data is not read: there is none.
+    place.fails("quantize digits_cnn.onnx -o net.c --data none.npz", 1, &["cannot write", "net.h", "directory"]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let place = quantized();
     let arena = place.json("export m.tflite -o net.c")["arena"].as_u64().unwrap();

@@ -35,8 +35,41 @@ enum Kind {
     Maximum,
 }
 
-/// TFLite's int8 ADD and SUB: both operands are shifted left by 20 bits and brought to twice the
-/// larger scale, added, and brought to the output's.
+/// The multipliers of TFLite's int8 `ADD` and `SUB`: of both operands, less their zero points and
+/// shifted left by [`SumMultipliers::LEFT_SHIFT`], to twice the larger of their scales, and of the
+/// sum to the output's scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SumMultipliers {
+    /// Of the first operand.
+    pub a: FixedMultiplier,
+    /// Of the second operand.
+    pub b: FixedMultiplier,
+    /// Of the sum.
+    pub out: FixedMultiplier,
+}
+
+impl SumMultipliers {
+    /// Bits of headroom that the operands are given.
+    pub const LEFT_SHIFT: u32 = 20;
+
+    /// For operands and an output of these scales.
+    pub fn new(a: Affine, b: Affine, out: Affine) -> Self {
+        let twice_max = 2.0 * a.scale.max(b.scale);
+        Self {
+            a: FixedMultiplier::new(a.scale / twice_max),
+            b: FixedMultiplier::new(b.scale / twice_max),
+            out: FixedMultiplier::new(twice_max / (f64::from(1u32 << Self::LEFT_SHIFT) * out.scale)),
+        }
+    }
+}
+
+/// The multiplier of TFLite's int8 `MUL`: the scales are multiplied and divided in single precision,
+/// as its kernel prepares it.
+pub fn product_multiplier(a: Affine, b: Affine, out: Affine) -> FixedMultiplier {
+    FixedMultiplier::new(f64::from(a.scale as f32 * b.scale as f32 / out.scale as f32))
+}
+
+/// TFLite's int8 ADD and SUB by [`SumMultipliers`].
 ///
 /// What each of the 256 values of an operand contributes is tabulated.
 #[derive(Clone, Debug)]
@@ -47,23 +80,15 @@ struct SumFixed {
     out: FixedMultiplier,
 }
 
-/// Bits of headroom TFLite gives the operands of an int8 sum.
-const LEFT_SHIFT: u32 = 20;
-
 impl SumFixed {
-    fn new(a: Affine, b: Affine, out: f64, sign: i32) -> Self {
-        let twice_max = 2.0 * a.scale.max(b.scale);
-        let table = |t: Affine, sign: i32| {
-            let multiplier = FixedMultiplier::new(t.scale / twice_max);
+    fn new(a: Affine, b: Affine, out: Affine, sign: i32) -> Self {
+        let multipliers = SumMultipliers::new(a, b, out);
+        let table = |t: Affine, multiplier: FixedMultiplier, sign: i32| {
             let zero = i32::from(t.zero_point);
-            let entry = |bits: usize| (i32::from(bits as u8 as i8) - zero) << LEFT_SHIFT;
+            let entry = |bits: usize| (i32::from(bits as u8 as i8) - zero) << SumMultipliers::LEFT_SHIFT;
             std::array::from_fn(|bits| sign * multiplier.apply(entry(bits)))
         };
-        Self {
-            a: table(a, 1),
-            b: table(b, sign),
-            out: FixedMultiplier::new(twice_max / (f64::from(1u32 << LEFT_SHIFT) * out)),
-        }
+        Self { a: table(a, multipliers.a, 1), b: table(b, multipliers.b, sign), out: multipliers.out }
     }
 
     /// One row, in blocks: the look-ups stay scalar, the multiplications are vectorized.
@@ -102,17 +127,16 @@ impl Binary {
             Rounding::Float => {
                 Kind::SumFloat { a: (a.scale / out.scale) as f32, b: (f64::from(sign) * b.scale / out.scale) as f32 }
             }
-            Rounding::Fixed => Kind::SumFixed(Box::new(SumFixed::new(a, b, out.scale, sign))),
+            Rounding::Fixed => Kind::SumFixed(Box::new(SumFixed::new(a, b, out, sign))),
         };
         Self::new(kind, a, b, out)
     }
 
-    /// `a * b`, one multiplier `a.scale * b.scale / out.scale`.
+    /// `a * b`, one multiplier `a.scale * b.scale / out.scale`; fixed: [`product_multiplier`].
     pub fn mul(rounding: Rounding, a: Affine, b: Affine, out: Affine) -> Self {
-        let real = a.scale * b.scale / out.scale;
         let kind = match rounding {
-            Rounding::Float => Kind::ProductFloat(real as f32),
-            Rounding::Fixed => Kind::ProductFixed(FixedMultiplier::new(real)),
+            Rounding::Float => Kind::ProductFloat((a.scale * b.scale / out.scale) as f32),
+            Rounding::Fixed => Kind::ProductFixed(product_multiplier(a, b, out)),
         };
         Self::new(kind, a, b, out)
     }

@@ -181,8 +181,12 @@ pub fn hard_swish_i8(difference: i32, input_scale: f32, output_scale: f32) -> i3
     rounding_shift_right(product, (-out_shift).clamp(0, 31).unsigned_abs())
 }
 
+/// Longest row of [`softmax_row`] whose sum of exponentials, 19 bits each, fits 31 bits.
+pub const LONGEST_SOFTMAX_ROW: usize = 4095;
+
 /// Int8 `SOFTMAX` of one row to the output scale 1/256 and zero point −128, from the exponentials of
-/// [`softmax_exponentials`]. Rows of 4,096 values or more may overflow the sum, which then wraps.
+/// [`softmax_exponentials`]. Rows longer than [`LONGEST_SOFTMAX_ROW`] may overflow the sum, which
+/// then wraps.
 ///
 /// # Panics
 /// If the lengths differ or the row is empty.

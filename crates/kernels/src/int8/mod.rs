@@ -33,7 +33,7 @@ mod softmax;
 mod transpose_conv;
 mod vectorize;
 
-pub use binary::{Affine, Binary};
+pub use binary::{Affine, Binary, SumMultipliers, product_multiplier};
 pub use broadcast::Broadcast;
 pub use conv::PackedConv;
 pub use dense::{PackedDense, WeightOrder};

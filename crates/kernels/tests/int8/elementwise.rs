@@ -124,7 +124,9 @@ proptest! {
     ) {
         let product = (i128::from(a) - i128::from(a_type.zero_point))
             * (i128::from(b) - i128::from(b_type.zero_point));
-        let scaled = double_rounded(product, a_type.scale * b_type.scale / out_type.scale);
+        // TFLite multiplies and divides the scales in single precision.
+        let [a_scale, b_scale, out_scale] = [a_type, b_type, out_type].map(|t| t.scale as f32);
+        let scaled = double_rounded(product, f64::from(a_scale * b_scale / out_scale));
         let expected = (scaled + i128::from(out_type.zero_point)).clamp(-128, 127);
         let op = Binary::mul(Rounding::Fixed, a_type, b_type, out_type);
         for isa in Isa::available() {
