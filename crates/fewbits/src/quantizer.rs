@@ -7,8 +7,8 @@ use fewbits_data::Dataset;
 use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify};
 use fewbits_graph::{DType, Graph, Op, Tensor};
 use fewbits_quantize::{
-    Calibrator, Format, IoType, Mode, Recipe, Statistics, check_weights, lower, quantize_dynamic, quantize_float16,
-    quantize_int8,
+    Calibrator, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, check_weights, learn_rounding,
+    lower, quantize_dynamic, quantize_float16, quantize_int8,
 };
 use fewbits_report::{Latency, Overflow, Quantize};
 
@@ -96,6 +96,13 @@ impl QuantizeOptions {
         }
         if recipe.mode != Mode::Int8 && recipe.io != IoType::Float {
             return usage("integer inputs and outputs (--io) need mode int8: the other modes compute in float between");
+        }
+        let learned = recipe.weight_rounding == WeightRounding::Learned;
+        if recipe.mode == Mode::Float16 && (learned || recipe.weights != WeightBits::default()) {
+            return usage("learned rounding and --weights are for integer weights: use --mode int8 or dynamic");
+        }
+        if learned && (self.data.is_none() || self.samples == 0) {
+            return usage("rounding is learned from samples: give them with --data");
         }
         if self.samples == 0 && recipe.mode == Mode::Int8 {
             return usage("calibration needs at least one sample: --samples 0");
@@ -196,6 +203,30 @@ impl Job {
         Ok((statistics, batches.skipped().len()))
     }
 
+    /// Learns the rounding of a graph's weights, once [`quantize`](Self::quantize) made it, from
+    /// `data`. All of its samples are held in memory.
+    ///
+    /// # Errors
+    /// Data that cannot be read.
+    pub fn learn(
+        &self,
+        quantized: &mut Graph,
+        data: &ModelData,
+        recipe: &Recipe,
+        threads: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        let samples = data.batches(threads)?.map(|batch| Ok(batch?.inputs)).collect::<Result<Vec<_>>>()?;
+        let mut advance = |done: usize, all: usize| match done {
+            0 => progress.start("learning", all),
+            _ => progress.advance(),
+        };
+        learn_rounding(&self.graph, quantized, &samples, recipe, threads, &mut advance)
+            .map_err(Error::quantize(&self.path))?;
+        progress.finish();
+        Ok(())
+    }
+
     /// Gives the graph narrower types. `statistics` are needed in int8 mode; in the others they
     /// correct biases.
     ///
@@ -235,7 +266,8 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     fix_input_shapes(&mut graph, &options.input_shapes).map_err(|what| Error::model(&options.model, what))?;
     let job = Job::new(graph, &options.model, recipe.mode, format)?;
     // The other modes choose no ranges, but a bias can be corrected with what samples show.
-    let calibrates = recipe.mode == Mode::Int8 || (recipe.bias_correction && options.samples > 0);
+    let learns = recipe.weight_rounding == WeightRounding::Learned;
+    let calibrates = recipe.mode == Mode::Int8 || ((recipe.bias_correction || learns) && options.samples > 0);
     let data = Samples::open(options, &job, calibrates)?;
     let (statistics, skipped) = match &data.calibration {
         Some(samples) => {
@@ -244,8 +276,13 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         }
         None => (None, 0),
     };
-    let (quantized, overflows) = job.quantize(&recipe, statistics.as_ref())?;
+    let (mut quantized, overflows) = job.quantize(&recipe, statistics.as_ref())?;
+    if let Some(samples) = data.calibration.as_ref().filter(|_| learns) {
+        job.learn(&mut quantized, samples, &recipe, options.threads, progress)?;
+    }
     let islands = (recipe.mode == Mode::Int8).then(|| float_islands(&quantized)).flatten();
+    let bits = u8::from(recipe.weights);
+    let narrow = (bits < 8).then(|| format!("weights have {bits} bits each, but take a byte in the file"));
     let written = write_result(quantized, &recipe, options)?;
     let mut report = Quantize {
         model: options.model.display().to_string(),
@@ -259,7 +296,7 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         overflows,
         skipped: skipped as u64,
         max_drop_points: options.max_drop,
-        notes: data.notes.iter().cloned().chain(islands).collect(),
+        notes: data.notes.iter().cloned().chain(islands).chain(narrow).collect(),
         ..Quantize::default()
     };
     drop(statistics);
@@ -465,6 +502,11 @@ mod tests {
         assert!(c.is_usage() && c.to_string().contains("int8"));
         let io = with(&|o| o.recipe = Some(Recipe { io: IoType::Int8, ..Recipe::new(Mode::Dynamic) }));
         assert!(io.to_string().contains("--io"));
+        let learned = |mode| Recipe { weight_rounding: WeightRounding::Learned, ..Recipe::new(mode) };
+        let half = with(&|o| o.recipe = Some(learned(Mode::Float16)));
+        assert!(half.is_usage() && half.to_string().contains("integer weights"));
+        let dynamic = with(&|o| o.recipe = Some(learned(Mode::Dynamic)));
+        assert!(dynamic.is_usage() && dynamic.to_string().contains("--data"));
         let drop = with(&|o| o.max_drop = Some(1.0));
         assert!(drop.to_string().contains("--max-drop"));
         let samples = with(&|o| (o.samples, o.data) = (0, Some("x.npz".into())));

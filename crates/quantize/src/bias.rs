@@ -6,6 +6,24 @@ use fewbits_graph::{Graph, Node, Op, Quantization, Tensor, ValueId};
 
 use crate::{Recipe, Statistics};
 
+/// The least weight scale that a bias of this magnitude allows: it is int32 in units of input scale ×
+/// weight scale, and half of the range is left to the products.
+pub(crate) fn smallest_scale(bias: f32, input_scale: f32) -> f32 {
+    bias / (input_scale * (1u32 << 30) as f32)
+}
+
+/// A bias as int32, in units of input scale × weight scale: `scales` has one for each channel, or one.
+pub(crate) fn quantized_bias(bias: &[f64], scales: Vec<f32>) -> (Tensor, Quantization) {
+    let scale = |c: usize| f64::from(scales[if scales.len() == 1 { 0 } else { c }]);
+    let quantized = bias.iter().enumerate().map(|(c, b)| (b / scale(c)).round_ties_even() as i32);
+    let tensor = Tensor::new(vec![bias.len()], quantized.collect::<Vec<i32>>());
+    let quant = match scales.as_slice() {
+        &[scale] => Quantization::per_tensor(scale, 0),
+        _ => Quantization::per_channel(0, scales),
+    };
+    (tensor, quant)
+}
+
 /// What each quantized weight stands for.
 pub(crate) fn dequantized(quantized: &Tensor, quant: &Quantization) -> Vec<f64> {
     let parameter = quant.parameter_of(quantized.shape());
@@ -84,14 +102,14 @@ pub(crate) fn correct_float_bias(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{WeightScales, quantize_weights};
+    use crate::{WeightBits, WeightScales, quantize_weights};
     use fewbits_graph::Activation;
     use fewbits_graph::ops::{Conv2d, FullyConnected};
 
     #[test]
     fn the_shift_is_the_difference_of_mean_outputs() {
         let weights = Tensor::new(vec![2, 3], vec![0.3f32, -0.7, 0.11, 1.0, 0.013, -0.5]);
-        let (quantized, quant) = quantize_weights(&weights, Some(0), WeightScales::Max, |_| 0.0);
+        let (quantized, quant) = quantize_weights(&weights, Some(0), WeightScales::Max, WeightBits::default(), |_| 0.0);
         let node = Node {
             name: String::new(),
             op: FullyConnected { activation: Activation::None }.into(),
@@ -112,7 +130,7 @@ mod tests {
     fn groups_read_their_own_channels() {
         // Two groups of one input channel; the second channel is always 0, so its group has no shift.
         let weights = Tensor::new(vec![2, 1, 2, 1], vec![0.3f32, 1.0, 0.3, 1.0]);
-        let (quantized, quant) = quantize_weights(&weights, Some(0), WeightScales::Max, |_| 0.0);
+        let (quantized, quant) = quantize_weights(&weights, Some(0), WeightScales::Max, WeightBits::default(), |_| 0.0);
         let op = Conv2d { stride: [1, 1], dilation: [1, 1], padding: [0; 4], groups: 2, activation: Activation::None };
         let node = Node { name: String::new(), op: op.into(), inputs: Vec::new(), outputs: Vec::new() };
         let shift = mean_shift(&node, &weights, &dequantized(&quantized, &quant), &[1.0, 0.0]).unwrap();

@@ -8,7 +8,7 @@ use half::f16;
 use crate::bias::correct_float_bias;
 use crate::dynamic::SMALLEST_WEIGHTS;
 use crate::plan::excluded_nodes;
-use crate::rounding::Filters;
+use crate::rounding::{Filters, Halves};
 use crate::{Recipe, Result, Statistics, WeightRounding};
 
 /// A graph with half-precision constants, and what did not fit into them.
@@ -62,8 +62,8 @@ pub fn quantize_float16(graph: &Graph, statistics: Option<&Statistics>, recipe: 
             continue;
         }
         let filters = layers.get(&id).and_then(|op| Filters::of(op, data.shape()));
-        if let Some(filters) = filters.filter(|_| recipe.weight_rounding == WeightRounding::Balanced) {
-            filters.balance(|i| f64::from(float[i]), &mut halves);
+        if let Some(filters) = filters.filter(|_| recipe.weight_rounding != WeightRounding::Nearest) {
+            filters.balance(&Halves, |i| f64::from(float[i]), &mut halves);
         }
         let value = out.value_mut(id);
         value.data = Some(Tensor::new(data.shape().to_vec(), halves));

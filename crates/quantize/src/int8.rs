@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fewbits_graph::ops::{Dequantize, Quantize, Requantize};
 use fewbits_graph::{DType, Graph, Node, Op, Quantization, Shape, Tensor, Value, ValueId};
 
-use crate::bias::{dequantized, mean_shift};
+use crate::bias::{dequantized, mean_shift, quantized_bias, smallest_scale};
 use crate::domain::{Constraint, IntegerForm};
 use crate::dynamic::narrow_weights;
 use crate::plan::{Plan, excluded_nodes};
@@ -191,9 +191,7 @@ impl<'a> Rewriter<'a> {
             (Some((_, b)), None) => b.iter().fold(0.0f32, |m, x| m.max(x.abs())),
             (None, _) => 0.0,
         };
-        // Biases are int32 in units of input scale × weight scale; a quarter of the range is left
-        // to the products.
-        let smallest = |c: usize| largest(c) / (input_scale * (1u32 << 30) as f32);
+        let smallest = |c: usize| smallest_scale(largest(c), input_scale);
         let Some(filters) = Filters::of(&node.op, data.shape()) else { return };
         let (tensor, quant) = quantize_layer_weights(data, filters, self.recipe, smallest);
         let means = self.statistics.channel_means(*x).filter(|_| self.recipe.bias_correction);
@@ -211,13 +209,8 @@ impl<'a> Rewriter<'a> {
     }
 
     fn bias(&mut self, name: &str, data: &[f32], scales: Vec<f32>) -> ValueId {
-        let scale = |c: usize| f64::from(scales[if scales.len() == 1 { 0 } else { c }]);
-        let quantized = data.iter().enumerate().map(|(c, &b)| (f64::from(b) / scale(c)).round_ties_even() as i32);
-        let tensor = Tensor::new(vec![data.len()], quantized.collect::<Vec<i32>>());
-        let quant = match scales.as_slice() {
-            &[scale] => Quantization::per_tensor(scale, 0),
-            _ => Quantization::per_channel(0, scales),
-        };
+        let data: Vec<f64> = data.iter().copied().map(f64::from).collect();
+        let (tensor, quant) = quantized_bias(&data, scales);
         self.quantized_constant(name, tensor, quant)
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, Error, Result, WeightRounding, WeightScales};
+use crate::{Calibration, Error, Result, WeightBits, WeightRounding, WeightScales};
 
 /// Post-training mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub struct Recipe {
     /// How activation ranges are chosen from the statistics.
     #[serde(default)]
     pub calibration: Calibration,
+    /// Bits of integer weights.
+    #[serde(default)]
+    pub weights: WeightBits,
     /// How weight scales are chosen.
     #[serde(default)]
     pub weight_scales: WeightScales,
@@ -82,6 +85,7 @@ impl Recipe {
         Recipe {
             mode,
             calibration: Calibration::default(),
+            weights: WeightBits::default(),
             weight_scales: WeightScales::default(),
             weight_rounding: WeightRounding::default(),
             per_tensor: false,

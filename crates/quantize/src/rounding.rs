@@ -20,34 +20,56 @@ pub enum WeightRounding {
     /// To one of the two around it, so that the errors of a filter add up to nothing (SQuant).
     #[default]
     Balanced,
+    /// As is best for the layer's outputs on the calibration samples, scales with it (see
+    /// [`learn_rounding`](crate::learn_rounding)).
+    Learned,
 }
 
 /// Values that a weight may be rounded to.
-pub(crate) trait Grid: Copy {
-    /// The number it stands for.
-    fn real(self) -> f64;
+pub(crate) trait Grid {
+    /// Their type.
+    type Value: Copy;
+    /// The number that a value stands for.
+    fn real(&self, value: Self::Value) -> f64;
     /// The next value, upwards or downwards, if there is one.
-    fn next(self, up: bool) -> Option<Self>;
+    fn next(&self, value: Self::Value, up: bool) -> Option<Self::Value>;
 }
 
-/// In units of the scale. −128 is no weight.
-impl Grid for i8 {
-    fn real(self) -> f64 {
-        f64::from(self)
+/// From `-largest` to `largest`, in units of the scale.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Integers {
+    pub(crate) largest: i8,
+}
+
+impl Grid for Integers {
+    type Value = i8;
+
+    fn real(&self, value: i8) -> f64 {
+        f64::from(value)
     }
 
-    fn next(self, up: bool) -> Option<Self> {
-        if up { self.checked_add(1) } else { self.checked_sub(1).filter(|&q| q >= -127) }
+    fn next(&self, value: i8, up: bool) -> Option<i8> {
+        if up {
+            value.checked_add(1).filter(|&q| q <= self.largest)
+        } else {
+            value.checked_sub(1).filter(|&q| q >= -self.largest)
+        }
     }
 }
 
-impl Grid for f16 {
-    fn real(self) -> f64 {
-        self.to_f64()
+/// Finite IEEE halves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Halves;
+
+impl Grid for Halves {
+    type Value = f16;
+
+    fn real(&self, value: f16) -> f64 {
+        value.to_f64()
     }
 
-    fn next(self, up: bool) -> Option<Self> {
-        let bits = self.to_bits();
+    fn next(&self, value: f16, up: bool) -> Option<f16> {
+        let bits = value.to_bits();
         let magnitude = bits & 0x7fff;
         let next = match (magnitude, (bits == magnitude) == up) {
             (0, _) => 1 | if up { 0 } else { 0x8000 },
@@ -81,7 +103,7 @@ impl<'a> Filters<'a> {
     }
 
     /// Moves some of the `rounded` weights to the other side of the `real` ones.
-    pub(crate) fn balance<T: Grid>(self, real: impl Fn(usize) -> f64, rounded: &mut [T]) {
+    pub(crate) fn balance<G: Grid>(self, grid: &G, real: impl Fn(usize) -> f64, rounded: &mut [G::Value]) {
         let channels = self.shape[self.axis];
         let inner: usize = self.shape[self.axis + 1..].iter().product();
         let outer = self.shape[..self.axis].iter().product::<usize>();
@@ -91,16 +113,16 @@ impl<'a> Filters<'a> {
             let start = |o: usize| (o * channels + channel) * inner;
             let filter: Vec<usize> = (0..outer).flat_map(|o| start(o)..start(o) + inner).collect();
             if !self.taps_meet || filter.len() == inputs {
-                settle(filter.into_iter().map(|i| vec![i]), &real, rounded);
+                settle(grid, filter.into_iter().map(|i| vec![i]), &real, rounded);
                 continue;
             }
             // The taps over an input channel lie `inputs` apart, and a filter begins at its first channel.
             let over_input = |c: usize| filter[c..].iter().step_by(inputs).copied().collect::<Vec<_>>();
             let taps: Vec<Vec<usize>> = (0..inputs).map(over_input).collect();
             for group in &taps {
-                settle(group.iter().map(|&i| vec![i]), &real, rounded);
+                settle(grid, group.iter().map(|&i| vec![i]), &real, rounded);
             }
-            settle(taps.into_iter(), &real, rounded);
+            settle(grid, taps.into_iter(), &real, rounded);
         }
     }
 }
@@ -115,9 +137,14 @@ struct Move {
 
 /// Brings the sum of all errors as near to 0 as moving one weight of each group can, cheapest
 /// first.
-fn settle<T: Grid>(groups: impl Iterator<Item = Vec<usize>>, real: &impl Fn(usize) -> f64, rounded: &mut [T]) {
+fn settle<G: Grid>(
+    grid: &G,
+    groups: impl Iterator<Item = Vec<usize>>,
+    real: &impl Fn(usize) -> f64,
+    rounded: &mut [G::Value],
+) {
     let groups: Vec<Vec<usize>> = groups.collect();
-    let error = |rounded: &[T], i: usize| rounded[i].real() - real(i);
+    let error = |rounded: &[G::Value], i: usize| grid.real(rounded[i]) - real(i);
     let mut total: f64 = groups.iter().flatten().map(|&i| error(rounded, i)).sum();
     let up = total < 0.0;
     let mut moves: Vec<Move> = Vec::new();
@@ -126,7 +153,7 @@ fn settle<T: Grid>(groups: impl Iterator<Item = Vec<usize>>, real: &impl Fn(usiz
         let step = |&i: &usize| {
             // Only to the other side of the real number, never farther from it.
             let crosses = (error(rounded, i) < 0.0) == up && error(rounded, i) != 0.0;
-            let step = rounded[i].next(up).filter(|_| crosses)?.real() - rounded[i].real();
+            let step = grid.real(grid.next(rounded[i], up).filter(|_| crosses)?) - grid.real(rounded[i]);
             let alone = step.abs() + 2.0 * error(rounded, i) * step.signum();
             Some((alone, Move { weight: i, step, cost: step.abs() + 2.0 * sum * step.signum() }))
         };
@@ -138,7 +165,7 @@ fn settle<T: Grid>(groups: impl Iterator<Item = Vec<usize>>, real: &impl Fn(usiz
     for m in moves {
         if (total + m.step).abs() < total.abs() {
             total += m.step;
-            if let Some(next) = rounded[m.weight].next(up) {
+            if let Some(next) = grid.next(rounded[m.weight], up) {
                 rounded[m.weight] = next;
             }
         }
@@ -150,6 +177,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const WEIGHTS: Integers = Integers { largest: 127 };
+
     fn sum(real: &[f64], rounded: &[i8], of: impl Fn(usize) -> bool) -> f64 {
         (0..real.len()).filter(|&i| of(i)).map(|i| f64::from(rounded[i]) - real[i]).sum()
     }
@@ -159,7 +188,7 @@ mod tests {
         fn filters_keep_their_sums(real in prop::collection::vec(-126.5f64..126.5, 4 * 9 * 5)) {
             let mut rounded: Vec<i8> = real.iter().map(|w| w.round_ties_even() as i8).collect();
             let shape = [4, 3, 3, 5];
-            Filters { shape: &shape, axis: 0, taps_meet: true }.balance(|i| real[i], &mut rounded);
+            Filters { shape: &shape, axis: 0, taps_meet: true }.balance(&WEIGHTS, |i| real[i], &mut rounded);
             for (w, &q) in real.iter().zip(&rounded) {
                 prop_assert!((w - f64::from(q)).abs() < 1.0, "a weight goes to one of its two neighbours");
             }
@@ -175,7 +204,7 @@ mod tests {
         fn depthwise_and_transposed_filters_keep_theirs(real in prop::collection::vec(-126.5f64..126.5, 9 * 6)) {
             for (shape, axis) in [([1, 3, 3, 6], 3), ([6, 3, 3, 1], 0)] {
                 let mut rounded: Vec<i8> = real.iter().map(|w| w.round_ties_even() as i8).collect();
-                Filters { shape: &shape, axis, taps_meet: axis == 3 }.balance(|i| real[i], &mut rounded);
+                Filters { shape: &shape, axis, taps_meet: axis == 3 }.balance(&WEIGHTS, |i| real[i], &mut rounded);
                 for o in 0..6 {
                     let of = |i: usize| if axis == 3 { i % 6 == o } else { i / 9 == o };
                     prop_assert!(sum(&real, &rounded, of).abs() <= 0.5 + 1e-9);
@@ -187,7 +216,7 @@ mod tests {
         fn halves_keep_their_sum(real in prop::collection::vec(1f32..2.0, 64)) {
             let mut rounded: Vec<f16> = real.iter().map(|&w| f16::from_f32(w)).collect();
             let filters = Filters { shape: &[1, 64], axis: 0, taps_meet: true };
-            filters.balance(|i| f64::from(real[i]), &mut rounded);
+            filters.balance(&Halves, |i| f64::from(real[i]), &mut rounded);
             let error: f64 = rounded.iter().zip(&real).map(|(h, &w)| h.to_f64() - f64::from(w)).sum();
             // Half of the step between halves from 1 to 2; rounding to nearest leaves several.
             prop_assert!(error.abs() <= 2f64.powi(-11) + 1e-9, "{error}");
@@ -196,13 +225,17 @@ mod tests {
 
     #[test]
     fn grids_end_where_they_should() {
-        assert_eq!((127i8.next(true), (-127i8).next(false), 3i8.next(false)), (None, None, Some(2)));
+        for largest in [127, 7, 1] {
+            let grid = Integers { largest };
+            assert_eq!((grid.next(largest, true), grid.next(-largest, false)), (None, None));
+            assert_eq!((grid.next(largest, false), grid.next(0, true)), (Some(largest - 1), Some(1)));
+        }
         let tiny = f16::from_bits(1);
-        assert_eq!(f16::ZERO.next(true), Some(tiny));
-        assert_eq!(f16::ZERO.next(false), Some(-tiny));
-        assert_eq!(tiny.next(false), Some(f16::ZERO));
-        assert_eq!((-tiny).next(true).map(f16::to_f64), Some(0.0));
-        assert_eq!(f16::MAX.next(true), None);
-        assert_eq!(f16::from_f32(-1.0).next(true), Some(f16::from_f64(2f64.powi(-11) - 1.0)));
+        assert_eq!(Halves.next(f16::ZERO, true), Some(tiny));
+        assert_eq!(Halves.next(f16::ZERO, false), Some(-tiny));
+        assert_eq!(Halves.next(tiny, false), Some(f16::ZERO));
+        assert_eq!(Halves.next(-tiny, true).map(f16::to_f64), Some(0.0));
+        assert_eq!(Halves.next(f16::MAX, true), None);
+        assert_eq!(Halves.next(f16::from_f32(-1.0), true), Some(f16::from_f64(2f64.powi(-11) - 1.0)));
     }
 }

@@ -6,7 +6,7 @@ use fewbits_graph::ops::{Binary, BinaryKind, Cast, Gather};
 use fewbits_graph::{Activation, DType, Graph, Node, Op, Shape, Tensor, ValueId};
 
 use crate::dynamic::SMALLEST_WEIGHTS;
-use crate::{WeightScales, quantize_weights};
+use crate::{WeightBits, WeightScales, quantize_weights};
 
 /// Stores every large table that is gathered by rows as int8, with the scales in a vector that is
 /// gathered beside it: `row = cast(gather(table)) × gather(scales)`.
@@ -37,7 +37,7 @@ pub(crate) fn table(graph: &Graph, node: &Node) -> Option<ValueId> {
 fn gather_rows(graph: &mut Graph, node: Node, id: ValueId) -> Vec<Node> {
     let source = graph.value(id).clone();
     let Some(data) = &source.data else { return vec![node] };
-    let (rows, quant) = quantize_weights(data, Some(0), WeightScales::Max, |_| 0.0);
+    let (rows, quant) = quantize_weights(data, Some(0), WeightScales::Max, WeightBits::default(), |_| 0.0);
     let scales = Tensor::new(vec![quant.scales.len(), 1], quant.scales);
     let table = graph.add_constant(format!("{}_int8", source.name), rows);
     let scales = graph.add_constant(format!("{}_scale", source.name), scales);

@@ -366,3 +366,36 @@ fn comparison_names_the_layer_that_broke() {
     assert_eq!(db(&healthy, "dw"), db(&broken, "dw"));
     assert!(db(&broken, "pw") < 5.0);
 }
+
+#[test]
+fn learned_rounding_keeps_more_of_the_outputs() {
+    let mut float = network();
+    // The mean over all pixels would hide the errors of four bits.
+    float.outputs.insert(0, float.find_value("swish_out").unwrap());
+    let statistics = statistics(&float, 1);
+    let samples: Vec<Vec<Tensor>> = (0..16).map(|seed| vec![sample(seed)]).collect();
+    let four = |mode| Recipe { weights: WeightBits::try_from(4).unwrap(), ..recipe(mode) };
+    for mode in [Mode::Int8, Mode::Dynamic] {
+        let plain = |recipe: &Recipe| match mode {
+            Mode::Int8 => quantize_int8(&float, &statistics, recipe, Format::Tflite).unwrap(),
+            _ => quantize_dynamic(&float, Some(&statistics), recipe).unwrap(),
+        };
+        let learned = |threads| {
+            let recipe = Recipe { weight_rounding: WeightRounding::Learned, ..four(mode) };
+            let mut graph = plain(&recipe);
+            learn_rounding(&float, &mut graph, &samples, &recipe, threads, &mut |_, _| {}).unwrap();
+            graph
+        };
+        let (rounded, graph) = (plain(&four(mode)), learned(1));
+        for name in ["stem", "dw", "pw", "wide", "fc"] {
+            let node = graph.nodes.iter().find(|n| n.name == name).unwrap();
+            let weights = graph.value(node.inputs[1].unwrap());
+            if let Some(data) = weights.data.as_ref().filter(|_| weights.dtype == DType::I8) {
+                assert!(data.to_f32().iter().all(|q| q.abs() <= 7.0), "{name} has four bits");
+            }
+        }
+        let (before, after) = (fidelity(&float, &rounded)[0], fidelity(&float, &graph)[0]);
+        assert!(after > before + 0.8, "{mode:?}: {before} dB, learned {after}");
+        assert_eq!(graph, learned(2), "threads change nothing");
+    }
+}

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use export::ExportArgs;
+use fewbits::quantize::WeightBits;
 pub(crate) use values::{
     CalibrationArg, Drop, InputArg, IoArg, ModeArg, RoundingArg, ShapeArg, WeightRoundingArg, WeightScalesArg,
+    weight_bits,
 };
 
 /// Makes trained neural networks small and fast, and proves it.
@@ -89,7 +91,10 @@ pub(crate) struct QuantizeArgs {
     /// How activation ranges are chosen [default: mse]
     #[arg(long, value_name = "METHOD")]
     pub(crate) calibration: Option<CalibrationArg>,
-    /// How weight scales are chosen [default: max]
+    /// Bits of integer weights, 2 to 8 [default: 8]
+    #[arg(long, value_name = "BITS", value_parser = weight_bits)]
+    pub(crate) weights: Option<WeightBits>,
+    /// How weight scales are chosen [default: auto]
     #[arg(long, value_name = "METHOD")]
     pub(crate) weight_scales: Option<WeightScalesArg>,
     /// How weights are rounded [default: balanced]

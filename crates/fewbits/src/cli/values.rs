@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use fewbits::engine::Rounding;
-use fewbits::quantize::{Calibration, IoType, Mode, WeightRounding, WeightScales};
+use fewbits::quantize::{Calibration, IoType, Mode, WeightBits, WeightRounding, WeightScales};
 
 /// An argument's words and the library's values.
 macro_rules! words {
@@ -53,10 +53,12 @@ words! {
 words! {
     /// `--weight-scales`
     WeightScalesArg => WeightScales {
-        /// the largest magnitude becomes 127
+        /// the largest magnitude becomes the largest value of the type
         Max => WeightScales::Max,
         /// least mean squared error
         Mse => WeightScales::Mse,
+        /// max for 8 bits, mse for fewer
+        Auto => WeightScales::Auto,
     }
 }
 
@@ -67,7 +69,15 @@ words! {
         Balanced => WeightRounding::Balanced,
         /// to the nearest value
         Nearest => WeightRounding::Nearest,
+        /// as is best for each layer's outputs on the calibration samples
+        Learned => WeightRounding::Learned,
     }
+}
+
+/// `--weights`
+pub(crate) fn weight_bits(text: &str) -> Result<WeightBits, String> {
+    let bits: u8 = text.parse().map_err(|_| format!("`{text}` is no number of bits"))?;
+    WeightBits::try_from(bits)
 }
 
 words! {

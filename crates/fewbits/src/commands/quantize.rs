@@ -42,6 +42,9 @@ fn recipe(args: &QuantizeArgs) -> Result<Recipe> {
     if let Some(calibration) = args.calibration {
         recipe.calibration = calibration.into();
     }
+    if let Some(bits) = args.weights {
+        recipe.weights = bits;
+    }
     if let Some(scales) = args.weight_scales {
         recipe.weight_scales = scales.into();
     }
