@@ -89,6 +89,27 @@ def accuracy(folder: Path) -> None:
                 )
 
 
+def four_bits(folder: Path) -> None:
+    """Top-1 of int8 models whose weights have four bits, by how these were rounded."""
+    print("model  rounding of 4-bit weights  top-1  float  agreement  SQNR dB  samples")
+    plain = ("--weight-scales", "max", "--weight-rounding", "nearest")
+    for name in LABELLED:
+        every = 50 if "{images}" in LABELLED[name] else 5
+        calibration = describe(name, folder, "calibration", lambda i, n=every: i % n == 0)
+        data = describe(name, folder, "evaluation", lambda i, n=every: i % n != 0)
+        exact = evaluate(models.MODELS / name, data)
+        output = folder / f"{Path(name).stem}.w4.onnx"
+        for label, flags in (("min-max", plain), ("balanced", ()), ("learned", ("--weight-rounding", "learned"))):
+            options = ["--data", calibration, "--eval", calibration, "--weights", "4", *flags]
+            fewbits.quantize(models.MODELS / name, output, "int8", *options)
+            got = evaluate(output, data, "--reference", models.MODELS / name)
+            print(
+                f"{name}  {label}  {got['top1']:.4f}  {exact['top1']:.4f}  {got['agreement']:.4f}  "
+                f"{got['sqnr_db']:.2f}  {got['samples']}",
+                flush=True,
+            )
+
+
 def onnx_runtime_beside(folder: Path) -> None:
     """ONNX Runtime's per-channel min-max on 100 calibration images of EfficientNet-Lite0; without its
     graph optimisations, whose AVX2 kernels saturate."""
@@ -181,5 +202,5 @@ def speed(folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
-        for part in (speed, accuracy, onnx_runtime_beside, similarity):
+        for part in (speed, accuracy, four_bits, onnx_runtime_beside, similarity):
             part(Path(directory))

@@ -53,6 +53,7 @@ pub use export::{ExportOptions, c_name, export_file, is_c};
 pub use files::write_file;
 pub use inspect::{inspect_file, quantization_text};
 pub use measure::accuracy::{EvaluateOptions, Meter, evaluate_file};
+pub use measure::analyze::{AnalyzeOptions, analyze_file};
 pub use measure::compare::{CompareOptions, compare_files};
 pub use measure::latency::{Repeat, time_runs};
 pub use model::{Model, RealOutput, RunOptions, model_format, read_model, size_on_disk, write_model};

@@ -367,7 +367,7 @@ impl Samples {
 }
 
 /// Samples to calibrate with, and others to measure on.
-fn hold_back(data: &Dataset, samples: usize) -> (Dataset, Option<Dataset>) {
+pub(crate) fn hold_back(data: &Dataset, samples: usize) -> (Dataset, Option<Dataset>) {
     if data.len() > samples {
         let (calibration, rest) = data.split(samples);
         return (calibration, Some(rest.spread(HELD_BACK)));

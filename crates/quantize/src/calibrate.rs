@@ -12,24 +12,32 @@ use crate::{Calibration, Error, Histogram, Ranges, Result};
 pub struct Statistics {
     /// Histograms by value of the calibrated graph.
     pub histograms: BTreeMap<ValueId, Histogram>,
-    /// Sums over everything but the last axis (the channels), with the number of summands.
-    channels: BTreeMap<ValueId, ChannelSums>,
+    /// Sums and extremes over everything but the last axis (the channels).
+    channels: BTreeMap<ValueId, Channels>,
+    /// Ranges that were chosen already, so that repeated quantizations need not choose them again.
+    chosen: Option<(Calibration, Ranges)>,
     /// Number of samples.
     pub samples: usize,
 }
 
-/// Sums of an edge by channel.
+/// What was seen of an edge by channel.
 #[derive(Clone, Debug, Default)]
-struct ChannelSums {
+struct Channels {
     sums: Vec<f64>,
+    lows: Vec<f32>,
+    highs: Vec<f32>,
     count: u64,
 }
 
-impl ChannelSums {
+impl Channels {
     fn add(&mut self, data: &[f32], channels: usize) {
         self.sums.resize(channels, 0.0);
+        self.lows.resize(channels, f32::INFINITY);
+        self.highs.resize(channels, f32::NEG_INFINITY);
         for row in data.chunks_exact(channels) {
             self.sums.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x));
+            self.lows.iter_mut().zip(row).for_each(|(low, &x)| *low = low.min(x));
+            self.highs.iter_mut().zip(row).for_each(|(high, &x)| *high = high.max(x));
             self.count += 1;
         }
     }
@@ -39,8 +47,23 @@ impl Statistics {
     /// The range of every observed value, as `method` chooses it; values that were infinite on some
     /// sample (attention masks) have none.
     pub fn ranges(&self, method: Calibration) -> Ranges {
+        if let Some((_, ranges)) = self.chosen.as_ref().filter(|(of, _)| *of == method) {
+            return ranges.clone();
+        }
         let bounded = self.histograms.iter().filter(|(_, h)| !h.is_unbounded() && !h.is_empty());
         bounded.map(|(&id, h)| (id, method.range(h))).collect()
+    }
+
+    /// The same statistics with the ranges of `method` at hand: a search over recipes chooses them
+    /// once, not once a recipe.
+    pub(crate) fn with_ranges(&self, method: Calibration) -> Statistics {
+        Statistics { chosen: Some((method, self.ranges(method))), ..self.clone() }
+    }
+
+    /// Smallest and largest element of each channel (last axis) of a value, if it was observed.
+    pub fn channel_extremes(&self, id: ValueId) -> Option<Vec<(f32, f32)>> {
+        let c = self.channels.get(&id).filter(|c| c.count > 0)?;
+        Some(c.lows.iter().copied().zip(c.highs.iter().copied()).collect())
     }
 
     /// Mean of each channel (last axis) of a value, if it was observed.

@@ -88,7 +88,7 @@ fn unary(kind: UnaryKind, format: Format) -> Option<Constraint> {
 }
 
 /// Operators whose output elements are input elements (or their mean), in the same domain.
-fn moves(op: &Op) -> bool {
+pub(crate) fn moves(op: &Op) -> bool {
     match op {
         Op::Pad(p) => matches!(p.mode, PadMode::Constant | PadMode::Reflect | PadMode::Symmetric),
         Op::Resize(r) => !matches!(r.mode, ResizeMode::Cubic { .. }),

@@ -3,11 +3,13 @@
 //! The way through: [`calibrate`] runs a simplified float graph over samples and gathers
 //! statistics of every edge; [`Ranges`] are chosen from them by a [`Calibration`] method;
 //! [`quantize`] rewrites the graph as a [`Recipe`] says. Each step is a function from graphs and
-//! statistics to graphs.
+//! statistics to graphs. What a quantization costs is told by [`compare`] and [`sensitivity()`], and
+//! why by [`diagnose()`].
 
 mod analysis;
 mod bias;
 mod calibrate;
+mod diagnose;
 mod domain;
 mod dynamic;
 mod error;
@@ -20,12 +22,17 @@ mod params;
 mod plan;
 mod range;
 mod recipe;
+mod reuse;
 mod rounding;
+mod sensitivity;
 mod tables;
 mod weights;
 
 pub use analysis::{Comparison, LayerError, adapt_inputs, compare};
 pub use calibrate::{Calibrator, Statistics};
+pub use diagnose::{
+    ActivationProfile, Bins, Cause, Diagnosis, Finding, LayerProfile, Remedy, Side, WeightProfile, diagnose,
+};
 pub use domain::{Constraint, constraint};
 pub use dynamic::quantize_dynamic;
 pub use error::{Error, Result};
@@ -38,4 +45,7 @@ pub use params::{ActivationParams, activation_params};
 pub use range::{Calibration, Ranges};
 pub use recipe::{Format, IoType, Mode, Recipe};
 pub use rounding::WeightRounding;
+pub use sensitivity::{
+    Form, LayerSensitivity, Probe, Sensitivity, forms, quantize_graph, quantized_layers, sensitivity,
+};
 pub use weights::{WeightBits, WeightScales, check_weights, quantize_weights};

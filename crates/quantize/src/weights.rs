@@ -20,8 +20,8 @@ pub enum WeightScales {
 }
 
 impl WeightScales {
-    /// `Max` or `Mse`.
-    fn of(self, bits: WeightBits) -> Self {
+    /// `Max` or `Mse`: what it means for weights of that many bits.
+    pub fn resolved(self, bits: WeightBits) -> Self {
         match self {
             WeightScales::Auto if bits.0 == 8 => WeightScales::Max,
             WeightScales::Auto => WeightScales::Mse,
@@ -115,7 +115,7 @@ pub fn quantize_weights(
     bits: WeightBits,
     smallest_scale: impl Fn(usize) -> f32,
 ) -> (Tensor, Quantization) {
-    let (method, largest) = (method.of(bits), bits.largest());
+    let (method, largest) = (method.resolved(bits), bits.largest());
     let data = weights.to_f32();
     let shape = weights.shape();
     let mut quant = match axis {

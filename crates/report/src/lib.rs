@@ -5,6 +5,7 @@
 //! stable: one is never renamed or given another unit, and what was not measured is `null`.
 //! How a number was measured is not known here.
 
+mod analyze;
 mod bench;
 mod catalogue;
 mod compare;
@@ -12,6 +13,7 @@ mod demo;
 mod evaluate;
 mod export;
 pub mod format;
+mod html;
 mod inspect;
 mod latency;
 mod quantize;
@@ -19,6 +21,9 @@ mod run;
 mod style;
 mod table;
 
+pub use analyze::{
+    ActivationFigures, Analyze, AnalyzedLayer, Diagnosed, Histogram, ModeFigures, Severity, Trial, WeightFigures,
+};
 pub use bench::{Bench, OpTime};
 pub use catalogue::{Kernel, Kernels, Operator, Operators};
 pub use compare::{Compare, Layer};

@@ -1,18 +1,18 @@
 //! The command line as it is typed.
 
+mod analyze;
 mod export;
+mod recipe;
 mod values;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use export::ExportArgs;
-use fewbits::quantize::WeightBits;
-pub(crate) use values::{
-    CalibrationArg, Drop, InputArg, IoArg, ModeArg, RoundingArg, ShapeArg, WeightRoundingArg, WeightScalesArg,
-    weight_bits,
-};
+pub(crate) use recipe::RecipeArgs;
+pub(crate) use values::{Drop, InputArg, IoArg, RoundingArg, ShapeArg};
 
 /// Makes trained neural networks small and fast, and proves it.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Quantize a float model, write the result, and measure what it cost
     Quantize(QuantizeArgs),
+    /// Show what quantization does to a model layer by layer, why, and which flag addresses it
+    Analyze(AnalyzeArgs),
     /// Show operators, shapes, parameters, multiply-accumulates, bytes and quantization of a model
     Inspect(InspectArgs),
     /// Write an integer model as C for microcontrollers
@@ -76,10 +78,6 @@ pub(crate) struct QuantizeArgs {
     /// The file to write; .onnx, .tflite or .c chooses the format
     #[arg(long, short, value_name = "OUT")]
     pub(crate) output: PathBuf,
-    /// int8 weights and activations; int8 weights only; or half-precision weights [default: int8
-    /// with --data, dynamic without]
-    #[arg(long)]
-    pub(crate) mode: Option<ModeArg>,
     /// Samples to calibrate with: .npz, .npy, a directory of .npy or of images, or a .toml that
     /// names one of them and its preprocessing
     #[arg(long, value_name = "DATA")]
@@ -88,30 +86,11 @@ pub(crate) struct QuantizeArgs {
     /// measure on
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) samples: usize,
-    /// How activation ranges are chosen [default: mse]
-    #[arg(long, value_name = "METHOD")]
-    pub(crate) calibration: Option<CalibrationArg>,
-    /// Bits of integer weights, 2 to 8 [default: 8]
-    #[arg(long, value_name = "BITS", value_parser = weight_bits)]
-    pub(crate) weights: Option<WeightBits>,
-    /// How weight scales are chosen [default: auto]
-    #[arg(long, value_name = "METHOD")]
-    pub(crate) weight_scales: Option<WeightScalesArg>,
-    /// How weights are rounded [default: balanced]
-    #[arg(long, value_name = "METHOD")]
-    pub(crate) weight_rounding: Option<WeightRoundingArg>,
-    /// One weight scale for a tensor instead of one for a channel
-    #[arg(long)]
-    pub(crate) per_tensor: bool,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
     /// Element type of an int8 model's inputs and outputs [default: float]
     #[arg(long, value_name = "TYPE")]
     pub(crate) io: Option<IoArg>,
-    /// Nodes that stay float
-    #[arg(long, value_name = "NODE", num_args = 1..)]
-    pub(crate) exclude: Vec<String>,
-    /// A recipe to start from; flags go before it
-    #[arg(long, value_name = "FILE.toml")]
-    pub(crate) recipe: Option<PathBuf>,
     /// Exit with code 3 if more than this many percentage points of top-1 are lost (of agreement
     /// with the float model, if there are no labels)
     #[arg(long, value_name = "POINTS")]

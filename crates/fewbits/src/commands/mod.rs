@@ -1,5 +1,6 @@
 //! One file a command: arguments in, library calls, a report out.
 
+mod analyze;
 mod bench;
 mod catalogue;
 mod compare;
@@ -37,6 +38,7 @@ impl Outcome {
 pub(crate) fn execute(command: &Command, console: &Console) -> Result<Outcome> {
     match command {
         Command::Quantize(args) => return quantize::execute(args, console),
+        Command::Analyze(args) => analyze::execute(args, console)?,
         Command::Inspect(args) => inspect::execute(args, console)?,
         Command::Export(args) => export::execute(args, console)?,
         Command::Evaluate(args) => evaluate::execute(args, console)?,

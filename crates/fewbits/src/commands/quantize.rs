@@ -1,7 +1,7 @@
 //! `fewbits quantize`
 
 use fewbits::quantize::{Mode, Recipe};
-use fewbits::{Error, QuantizeOptions, Result, quantize_file};
+use fewbits::{QuantizeOptions, Result, quantize_file};
 
 use super::{Outcome, data_options, shapes};
 use crate::cli::QuantizeArgs;
@@ -32,32 +32,8 @@ fn options(args: &QuantizeArgs) -> Result<QuantizeOptions> {
 /// The recipe file, or the default one, with the flags over it.
 fn recipe(args: &QuantizeArgs) -> Result<Recipe> {
     let default = if args.data.is_some() { Mode::Int8 } else { Mode::Dynamic };
-    let mut recipe = match &args.recipe {
-        Some(path) => Recipe::read(path).map_err(Error::quantize(path))?,
-        None => Recipe::new(args.mode.map_or(default, Mode::from)),
-    };
-    if let Some(mode) = args.mode {
-        recipe.mode = mode.into();
-    }
-    if let Some(calibration) = args.calibration {
-        recipe.calibration = calibration.into();
-    }
-    if let Some(bits) = args.weights {
-        recipe.weights = bits;
-    }
-    if let Some(scales) = args.weight_scales {
-        recipe.weight_scales = scales.into();
-    }
-    if let Some(rounding) = args.weight_rounding {
-        recipe.weight_rounding = rounding.into();
-    }
-    if let Some(io) = args.io {
-        recipe.io = io.into();
-    }
-    if !args.exclude.is_empty() {
-        recipe.exclude.clone_from(&args.exclude);
-    }
-    recipe.per_tensor |= args.per_tensor;
+    let mut recipe = args.recipe.recipe(default)?;
+    recipe.io = args.io.map_or(recipe.io, Into::into);
     Ok(recipe)
 }
 

@@ -1,5 +1,6 @@
 //! The real binary, run in fresh directories. One test program, by theme.
 
+mod analyze;
 mod bad_input;
 mod commands;
 mod common;

@@ -1,0 +1,59 @@
+//! A recipe as it is typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fewbits::quantize::{Mode, Recipe, WeightBits};
+use fewbits::{Error, Result};
+
+use super::values::{CalibrationArg, ModeArg, WeightRoundingArg, WeightScalesArg, weight_bits};
+
+/// The flags of a recipe.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeArgs {
+    /// int8 weights and activations; int8 weights only; or half-precision weights [default: int8 with
+    /// --data, dynamic without]
+    #[arg(long)]
+    pub(crate) mode: Option<ModeArg>,
+    /// How activation ranges are chosen [default: mse]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) calibration: Option<CalibrationArg>,
+    /// Bits of integer weights, 2 to 8 [default: 8]
+    #[arg(long, value_name = "BITS", value_parser = weight_bits)]
+    pub(crate) weights: Option<WeightBits>,
+    /// How weight scales are chosen [default: auto]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) weight_scales: Option<WeightScalesArg>,
+    /// How weights are rounded [default: balanced]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) weight_rounding: Option<WeightRoundingArg>,
+    /// One weight scale for a tensor instead of one for a channel
+    #[arg(long)]
+    pub(crate) per_tensor: bool,
+    /// Nodes that stay float
+    #[arg(long, value_name = "NODE", num_args = 1..)]
+    pub(crate) exclude: Vec<String>,
+    /// A recipe to start from; flags go before it
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) recipe: Option<PathBuf>,
+}
+
+impl RecipeArgs {
+    /// The recipe file, or the default recipe, with the flags over it; `mode` where none is given.
+    pub(crate) fn recipe(&self, mode: Mode) -> Result<Recipe> {
+        let mut recipe = match &self.recipe {
+            Some(path) => Recipe::read(path).map_err(Error::quantize(path))?,
+            None => Recipe::new(self.mode.map_or(mode, Mode::from)),
+        };
+        recipe.mode = self.mode.map_or(recipe.mode, Mode::from);
+        recipe.calibration = self.calibration.map_or(recipe.calibration, Into::into);
+        recipe.weights = self.weights.unwrap_or(recipe.weights);
+        recipe.weight_scales = self.weight_scales.map_or(recipe.weight_scales, Into::into);
+        recipe.weight_rounding = self.weight_rounding.map_or(recipe.weight_rounding, Into::into);
+        recipe.per_tensor |= self.per_tensor;
+        if !self.exclude.is_empty() {
+            recipe.exclude.clone_from(&self.exclude);
+        }
+        Ok(recipe)
+    }
+}
