@@ -50,8 +50,16 @@ impl Calibration {
 }
 
 fn percentile(histogram: &Histogram) -> (f32, f32) {
-    let allowed = histogram.total() as f64 * TAIL;
-    let edge = |bins: &mut dyn Iterator<Item = (f32, f32, u64)>, outward: f32| {
+    without_tails(|| histogram.bins(), TAIL)
+}
+
+/// The interval that leaves out a share of the elements on each side; `(0, 0)` if there are none.
+pub(crate) fn without_tails<I>(bins: impl Fn() -> I, share: f64) -> (f32, f32)
+where
+    I: DoubleEndedIterator<Item = (f32, f32, u64)>,
+{
+    let allowed = bins().map(|(_, _, n)| n as f64).sum::<f64>() * share;
+    let border = |bins: &mut dyn Iterator<Item = (f32, f32, u64)>, outward: f32| {
         let mut passed = 0.0;
         for (centre, width, n) in bins {
             passed += n as f64;
@@ -61,7 +69,7 @@ fn percentile(histogram: &Histogram) -> (f32, f32) {
         }
         0.0
     };
-    (edge(&mut histogram.bins(), -1.0), edge(&mut histogram.bins().rev(), 1.0))
+    (border(&mut bins(), -1.0), border(&mut bins().rev(), 1.0))
 }
 
 /// Clipping to `[max(min, −t), min(max, t)]` for the `t` whose quantized distribution is closest

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fewbits_graph::{DType, Graph, Node, Quantization, ValueId};
 
+use crate::range::without_tails;
 use crate::rounding::Filters;
 use crate::{Histogram, Statistics, WeightBits};
 
@@ -219,19 +220,7 @@ fn clipped_energy(histogram: &Histogram, (low, high): (f32, f32)) -> f64 {
 /// Where all but `TAIL` on each side of the elements lie. Those in the bins at 0 are left out: after
 /// a ReLU they are most, and exact at any scale.
 fn bulk(histogram: &Histogram) -> (f32, f32) {
-    let bins = || histogram.bins().filter(|(centre, width, _)| centre.abs() > *width);
-    let allowed = bins().map(|b| b.2).sum::<u64>() as f64 * TAIL;
-    let border = |bins: &mut dyn Iterator<Item = (f32, f32, u64)>, outward: f32| {
-        let mut passed = 0.0;
-        for (centre, width, n) in bins {
-            passed += n as f64;
-            if passed > allowed {
-                return centre + outward * width / 2.0;
-            }
-        }
-        0.0
-    };
-    (border(&mut bins(), -1.0), border(&mut bins().rev(), 1.0))
+    without_tails(|| histogram.bins().filter(|(centre, width, _)| centre.abs() > *width), TAIL)
 }
 
 /// Largest of positive finite numbers with its index, and the median of those that are not dead

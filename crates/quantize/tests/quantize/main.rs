@@ -1,0 +1,5 @@
+//! Quantization of whole networks. One test program, by theme.
+
+mod common;
+mod diagnose;
+mod modes;
