@@ -16,6 +16,7 @@ pub mod conv;
 pub mod conv_transpose;
 pub mod depthwise;
 pub mod gemm;
+pub mod grad;
 pub mod half;
 pub mod linear;
 pub mod movement;

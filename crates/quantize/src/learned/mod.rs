@@ -35,8 +35,7 @@ use segment::Walk;
 /// or [`quantize_dynamic`](crate::quantize_dynamic) with the same `recipe`: nodes are matched by
 /// name. `samples` hold a tensor for each public input of `float`. Layers without constant integer
 /// weights of their own are left alone, as are transposed convolutions, and layers that see fewer
-/// patches than they have features. `progress` is called with
-/// the number of layers done and of all.
+/// patches than they have features. `progress` is called with the number of layers done and of all.
 ///
 /// # Errors
 /// If a graph does not run on the samples.

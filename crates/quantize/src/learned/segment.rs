@@ -9,7 +9,7 @@ use crate::Result;
 
 /// Most bytes of activations that a walk keeps; beyond that it computes them again from where it
 /// last could.
-const KEPT_BYTES: usize = 192 << 20;
+const KEPT_BYTES: usize = 96 << 20;
 
 /// How far the samples have come: values that everything later can be computed from.
 pub(super) struct Walk {

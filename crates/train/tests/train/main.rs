@@ -1,0 +1,10 @@
+//! Derivatives against finite differences, and whole networks.
+
+mod elementwise;
+mod layers;
+mod losses;
+mod movement;
+mod network;
+mod normalise;
+mod support;
+mod tape;
