@@ -251,6 +251,8 @@ pub(crate) fn route(op: &Op, edges: &Edges<'_>) -> Result<Route, String> {
             Ok(Route::Native)
         }
         Op::Quantize(_) | Op::Dequantize(_) | Op::Requantize(_) | Op::Cast(_) => Ok(Route::Native),
+        Op::FakeQuantize(_) if edges.all().all(Edge::is_f32) => Ok(Route::Native),
+        Op::FakeQuantize(_) => Err("all edges must be float32".into()),
         Op::DynamicQuantize(_) if edges.input(0).is_some_and(Edge::is_f32) => Ok(Route::Native),
         Op::DynamicQuantize(_) => Err("the input must be float32".into()),
         Op::MatMulInteger(_) | Op::ConvInteger(_) => {

@@ -7,8 +7,8 @@ use fewbits_data::Dataset;
 use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify};
 use fewbits_graph::{DType, Graph, Op, Tensor};
 use fewbits_quantize::{
-    Calibrator, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, check_weights, learn_rounding,
-    lower, quantize_dynamic, quantize_float16, quantize_int8,
+    ActivationBits, Calibrator, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, check_weights,
+    learn_rounding, lower, quantize_dynamic, quantize_float16, quantize_int8,
 };
 use fewbits_report::{Latency, Overflow, Quantize};
 
@@ -100,6 +100,9 @@ impl QuantizeOptions {
         let learned = recipe.weight_rounding == WeightRounding::Learned;
         if recipe.mode == Mode::Float16 && (learned || recipe.weights != WeightBits::default()) {
             return usage("learned rounding and --weights are for integer weights: use --mode int8 or dynamic");
+        }
+        if recipe.mode != Mode::Int8 && recipe.activations != ActivationBits::default() {
+            return usage("--activations is for the integer activations of --mode int8");
         }
         if learned && (self.data.is_none() || self.samples == 0) {
             return usage("rounding is learned from samples: give them with --data");

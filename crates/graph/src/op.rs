@@ -80,6 +80,7 @@ op!(
     DynamicQuantize,
     MatMulInteger,
     ConvInteger,
+    FakeQuantize,
 );
 
 impl Op {
@@ -136,6 +137,7 @@ impl Op {
             Op::DynamicQuantize(op) => op.infer(ctx),
             Op::MatMulInteger(op) => op.infer(ctx),
             Op::ConvInteger(op) => op.infer(ctx),
+            Op::FakeQuantize(_) => ctx.like_input(ctx.input(0)?.shape.clone()),
         }
     }
 

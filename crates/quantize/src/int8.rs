@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use fewbits_graph::ops::{Dequantize, Quantize, Requantize};
-use fewbits_graph::{DType, Graph, Node, Op, Quantization, Shape, Tensor, Value, ValueId};
+use fewbits_graph::ops::{Binary, BinaryKind, Dequantize, Quantize, Requantize};
+use fewbits_graph::{Activation, DType, Graph, Node, Op, Quantization, Shape, Tensor, Value, ValueId};
 
 use crate::bias::{dequantized, mean_shift, quantized_bias, smallest_scale};
 use crate::domain::{Constraint, IntegerForm};
@@ -25,8 +25,7 @@ use crate::{ActivationParams, Error, Format, IoType, Recipe, Result, Statistics}
 /// If `recipe.exclude` names a node that does not exist, or integer inputs and outputs are asked
 /// for and an operator has no integer form.
 pub fn quantize_int8(graph: &Graph, statistics: &Statistics, recipe: &Recipe, format: Format) -> Result<Graph> {
-    let ranges = statistics.ranges(recipe.calibration);
-    let plan = Plan::new(graph, &ranges, recipe, format)?;
+    let plan = Plan::new(graph, statistics, recipe, format)?;
     if recipe.io != IoType::Float {
         refuse_float_nodes(graph, &plan)?;
     }
@@ -78,6 +77,8 @@ struct Rewriter<'a> {
     float: Vec<Option<ValueId>>,
     /// Integer forms of source values.
     integer: BTreeMap<EdgeKey, ValueId>,
+    /// What layers read of source values whose narrow form must be held at its lower end.
+    held: BTreeMap<ValueId, ValueId>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -91,6 +92,7 @@ impl<'a> Rewriter<'a> {
             out,
             float: vec![None; source.values.len()],
             integer: BTreeMap::new(),
+            held: BTreeMap::new(),
         }
     }
 
@@ -139,6 +141,7 @@ impl<'a> Rewriter<'a> {
         let output_params = self.plan.params[node.outputs[0].0];
         for (i, &input) in node.inputs.iter().enumerate() {
             let new = input.map(|v| match (form.data.contains(&i), form.constraint) {
+                (true, _) if form.weights.is_some() => self.layer_input(v),
                 (true, Constraint::SameAsInputs) => self.integer_form(v, output_params),
                 (true, _) => self.integer_form(v, self.plan.params[v.0]),
                 // What a pad fills with stands in the domain of what it pads.
@@ -178,7 +181,8 @@ impl<'a> Rewriter<'a> {
         inputs: &mut Vec<Option<ValueId>>,
     ) {
         let (Some(weights), Some(Some(x))) = (node.inputs[position], node.inputs.first()) else { return };
-        let input_scale = self.plan.params[x.0].map_or(1.0, |p| p.scale);
+        let read = self.plan.narrow[x.0].map(|n| n.params).or(self.plan.params[x.0]);
+        let input_scale = read.map_or(1.0, |p| p.scale);
         let source = self.source.value(weights);
         let Some(data) = &source.data else { return };
         let mut bias: Option<(String, Vec<f32>)> = form.bias.and_then(|i| {
@@ -295,6 +299,26 @@ impl<'a> Rewriter<'a> {
         };
         self.integer.insert(key(id, params), new);
         new
+    }
+
+    /// The int8 edge that a layer with weights reads the source value from.
+    fn layer_input(&mut self, id: ValueId) -> ValueId {
+        let Some(narrow) = self.plan.narrow[id.0] else { return self.integer_form(id, None) };
+        let wide = self.integer_form(id, Some(narrow.params));
+        if !narrow.held {
+            return wide;
+        }
+        if let Some(&held) = self.held.get(&id) {
+            return held;
+        }
+        let (name, shape) = (self.out.value(wide).name.clone(), self.source.value(id).shape.clone());
+        let low = Tensor::new(Vec::new(), vec![narrow.low as i8]);
+        let low = self.quantized_constant(&format!("{name}_low"), low, narrow.params.into());
+        let held = self.integer_value(&format!("{name}_held"), &shape, narrow.params);
+        let max = Binary { kind: BinaryKind::Max, activation: Activation::None };
+        self.push(format!("{name}_hold"), max.into(), vec![Some(wide), Some(low)], vec![held]);
+        self.held.insert(id, held);
+        held
     }
 
     fn integer_value(&mut self, name: &str, shape: &Shape, params: ActivationParams) -> ValueId {

@@ -6,8 +6,9 @@ use fewbits_graph::ops::{Binary, BinaryKind};
 use fewbits_graph::{DType, Graph, Node, Op, ValueId};
 
 use crate::domain::{Constraint, IntegerForm, integer_form};
+use crate::narrow::{Narrow, narrow_edges};
 use crate::tables::table;
-use crate::{ActivationParams, Error, Format, IoType, Ranges, Recipe, Result, activation_params};
+use crate::{ActivationParams, Error, Format, IoType, Ranges, Recipe, Result, Statistics, activation_params};
 
 /// How many times wider one addend's range may be than the other's before the narrow one would be
 /// left with fewer than four of the 256 levels. Attention masks (additions of −10⁴ or −10³⁸) are
@@ -20,13 +21,16 @@ pub(crate) struct Plan {
     pub(crate) forms: Vec<Option<IntegerForm>>,
     /// For each value the int8 parameters it has as an integer edge.
     pub(crate) params: Vec<Option<ActivationParams>>,
+    /// For each value what layers with weights read instead of it.
+    pub(crate) narrow: Vec<Option<Narrow>>,
     /// Names of layers with int8 weights whose activations stay float.
     pub(crate) hybrid: BTreeSet<String>,
 }
 
 impl Plan {
     /// Decides for every node and edge of a simplified float graph.
-    pub(crate) fn new(graph: &Graph, ranges: &Ranges, recipe: &Recipe, format: Format) -> Result<Self> {
+    pub(crate) fn new(graph: &Graph, statistics: &Statistics, recipe: &Recipe, format: Format) -> Result<Self> {
+        let ranges = &statistics.ranges(recipe.calibration);
         let excluded = excluded_nodes(graph, recipe)?;
         let mut ranges = Ranged { graph, ranges, flattened: BTreeSet::new() };
         let mut forms: Vec<Option<IntegerForm>> = Vec::with_capacity(graph.nodes.len());
@@ -44,8 +48,9 @@ impl Plan {
             IoType::Int8 | IoType::Uint8 => BTreeSet::new(),
         };
         keep_useful_moves(graph, &mut forms, recipe.io);
-        let params = edge_params(graph, &ranges, &forms);
-        Ok(Plan { forms, params, hybrid })
+        let mut params = edge_params(graph, &ranges, &forms);
+        let narrow = narrow_edges(graph, &forms, statistics, recipe, &mut params);
+        Ok(Plan { forms, params, narrow, hybrid })
     }
 }
 

@@ -36,13 +36,19 @@ const LEVELS: usize = 256;
 impl Calibration {
     /// The range that `histogram`'s edge gets, as it was observed (not yet extended to 0).
     pub fn range(self, histogram: &Histogram) -> (f32, f32) {
+        self.range_at(histogram, LEVELS)
+    }
+
+    /// The range for a type of `levels` values. Only [`Mse`](Self::Mse) weighs rounding against
+    /// clipping, and so depends on them.
+    pub(crate) fn range_at(self, histogram: &Histogram, levels: usize) -> (f32, f32) {
         let (min, max) = histogram.min_max();
         let (lo, hi) = match self {
             Calibration::Minmax => (min, max),
             Calibration::MovingAverage => histogram.moving_average(),
             Calibration::Percentile => percentile(histogram),
             Calibration::Entropy => entropy(histogram),
-            Calibration::Mse => mean_squared_error(histogram),
+            Calibration::Mse => mean_squared_error(histogram, levels),
         };
         // A method may not widen what was seen.
         (lo.max(min), hi.min(max))
@@ -137,23 +143,26 @@ fn clipped_divergence(bins: &[(f32, f32, u64)], lo: f32, hi: f32) -> f64 {
     (0..inside.len()).map(term).sum()
 }
 
-/// Shrinks the two ends in turn while the expected squared error of 8-bit rounding and clipping
-/// falls.
-fn mean_squared_error(histogram: &Histogram) -> (f32, f32) {
+/// Shrinks the two ends in turn while the expected squared error of rounding and clipping falls.
+fn mean_squared_error(histogram: &Histogram, levels: usize) -> (f32, f32) {
     let (min, max) = histogram.min_max();
     let (min, max) = (min.min(0.0), max.max(0.0));
     let bins: Vec<(f32, f32, u64)> = histogram.bins().collect();
     let mut range = (min, max);
-    let mut best = squared_error(&bins, range.0, range.1);
+    let squared_error = |lo: f32, hi: f32| match levels {
+        LEVELS => squared_error(&bins, lo, hi),
+        few => squared_error_of_few(&bins, lo, hi, few),
+    };
+    let mut best = squared_error(range.0, range.1);
     for _ in 0..2 {
         for candidate in shrinking(min) {
-            let error = squared_error(&bins, candidate, range.1);
+            let error = squared_error(candidate, range.1);
             if error < best {
                 (best, range.0) = (error, candidate);
             }
         }
         for candidate in shrinking(max) {
-            let error = squared_error(&bins, range.0, candidate);
+            let error = squared_error(range.0, candidate);
             if error < best {
                 (best, range.1) = (error, candidate);
             }
@@ -178,6 +187,20 @@ fn squared_error(bins: &[(f32, f32, u64)], lo: f32, hi: f32) -> f64 {
         let clip = f64::from((lo - centre).max(centre - hi).max(0.0));
         let inside = if centre.abs() <= width { rounding.min(f64::from(width).powi(2)) } else { rounding };
         n as f64 * (clip * clip + inside)
+    };
+    bins.iter().map(error).sum()
+}
+
+/// As [`squared_error`] for few levels, of which many elements lie within the first: their rounding
+/// error is no noise.
+fn squared_error_of_few(bins: &[(f32, f32, u64)], lo: f32, hi: f32, levels: usize) -> f64 {
+    let step = (hi - lo) / (levels - 1) as f32;
+    if step <= 0.0 {
+        return f64::INFINITY;
+    }
+    let error = |&(centre, width, n): &(f32, f32, u64)| {
+        let held = (centre.clamp(lo, hi) / step).round() * step;
+        n as f64 * (f64::from(centre - held).powi(2) + f64::from(width).powi(2) / 12.0)
     };
     bins.iter().map(error).sum()
 }

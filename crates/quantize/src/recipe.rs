@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, Error, Result, WeightBits, WeightRounding, WeightScales};
+use crate::{ActivationBits, Calibration, Error, Result, WeightBits, WeightRounding, WeightScales};
 
 /// Post-training mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ pub struct Recipe {
     /// Bits of integer weights.
     #[serde(default)]
     pub weights: WeightBits,
+    /// Bits of the activations that layers with weights read, in int8 mode.
+    #[serde(default)]
+    pub activations: ActivationBits,
     /// How weight scales are chosen.
     #[serde(default)]
     pub weight_scales: WeightScales,
@@ -86,6 +89,7 @@ impl Recipe {
             mode,
             calibration: Calibration::default(),
             weights: WeightBits::default(),
+            activations: ActivationBits::default(),
             weight_scales: WeightScales::default(),
             weight_rounding: WeightRounding::default(),
             per_tensor: false,

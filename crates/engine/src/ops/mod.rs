@@ -82,6 +82,7 @@ pub(crate) fn native(op: &Op, site: &Site<'_>) -> Lowering {
         Op::DynamicQuantize(_) => quantize::dynamic_quantize(site),
         Op::MatMulInteger(_) => quantize::matmul_integer(site),
         Op::ConvInteger(op) => quantize::conv_integer(op, site),
+        Op::FakeQuantize(op) => quantize::fake_quantize(op, site),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where the domain of an edge changes, and ONNX's integer operators.
 
-use fewbits_graph::ops::ConvInteger;
+use fewbits_graph::ops::{ConvInteger, FakeQuantize};
 use fewbits_graph::{DType, Quantization};
+use fewbits_kernels::float::fake_quantize::Grid;
 use fewbits_kernels::int8::{FixedMultiplier, PackedConv};
 
 use super::conv::geometry;
@@ -44,6 +45,22 @@ pub(super) fn dequantize(site: &Site<'_>) -> Lowering {
     Ok(Lowered::new(move |ctx| {
         let bytes = *ctx.inputs.get(0);
         read.read(bytes, ctx.output(0));
+        Ok(())
+    }))
+}
+
+/// Quantization and back, in float.
+pub(super) fn fake_quantize(op: &FakeQuantize, site: &Site<'_>) -> Lowering {
+    for i in [1, 2] {
+        if site.input(i)?.elements() != 1 {
+            return Err(format!("input {i} must hold one number"));
+        }
+    }
+    let (low, high) = (op.low as f32, op.high as f32);
+    Ok(Lowered::new(move |ctx| {
+        let (scale, zero_point) = (ctx.input::<f32>(1)[0], ctx.input::<f32>(2)[0]);
+        let grid = Grid { scale, zero_point: zero_point.round_ties_even(), low, high };
+        grid.apply(ctx.input(0), ctx.output(0));
         Ok(())
     }))
 }

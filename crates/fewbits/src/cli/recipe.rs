@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fewbits::quantize::{Mode, Recipe, WeightBits};
+use fewbits::quantize::{ActivationBits, Mode, Recipe, WeightBits};
 use fewbits::{Error, Result};
 
-use super::values::{CalibrationArg, ModeArg, WeightRoundingArg, WeightScalesArg, weight_bits};
+use super::values::{CalibrationArg, ModeArg, WeightRoundingArg, WeightScalesArg, activation_bits, weight_bits};
 
 /// The flags of a recipe.
 #[derive(Debug, Args)]
@@ -21,6 +21,9 @@ pub(crate) struct RecipeArgs {
     /// Bits of integer weights, 2 to 8 [default: 8]
     #[arg(long, value_name = "BITS", value_parser = weight_bits)]
     pub(crate) weights: Option<WeightBits>,
+    /// Bits of the activations that layers with weights read, 2 to 8, in int8 mode [default: 8]
+    #[arg(long, value_name = "BITS", value_parser = activation_bits)]
+    pub(crate) activations: Option<ActivationBits>,
     /// How weight scales are chosen [default: auto]
     #[arg(long, value_name = "METHOD")]
     pub(crate) weight_scales: Option<WeightScalesArg>,
@@ -48,6 +51,7 @@ impl RecipeArgs {
         recipe.mode = self.mode.map_or(recipe.mode, Mode::from);
         recipe.calibration = self.calibration.map_or(recipe.calibration, Into::into);
         recipe.weights = self.weights.unwrap_or(recipe.weights);
+        recipe.activations = self.activations.unwrap_or(recipe.activations);
         recipe.weight_scales = self.weight_scales.map_or(recipe.weight_scales, Into::into);
         recipe.weight_rounding = self.weight_rounding.map_or(recipe.weight_rounding, Into::into);
         recipe.per_tensor |= self.per_tensor;

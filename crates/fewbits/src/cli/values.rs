@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use fewbits::engine::Rounding;
-use fewbits::quantize::{Calibration, IoType, Mode, WeightBits, WeightRounding, WeightScales};
+use fewbits::quantize::{ActivationBits, Calibration, IoType, Mode, WeightBits, WeightRounding, WeightScales};
 
 /// An argument's words and the library's values.
 macro_rules! words {
@@ -74,10 +74,18 @@ words! {
     }
 }
 
+fn bits(text: &str) -> Result<u8, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number of bits"))
+}
+
 /// `--weights`
 pub(crate) fn weight_bits(text: &str) -> Result<WeightBits, String> {
-    let bits: u8 = text.parse().map_err(|_| format!("`{text}` is no number of bits"))?;
-    WeightBits::try_from(bits)
+    WeightBits::try_from(bits(text)?)
+}
+
+/// `--activations`
+pub(crate) fn activation_bits(text: &str) -> Result<ActivationBits, String> {
+    ActivationBits::try_from(bits(text)?)
 }
 
 words! {

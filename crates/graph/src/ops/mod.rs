@@ -22,7 +22,7 @@ pub use movement::{
 };
 pub use norm::{BatchNorm, GroupNorm, L2Norm, LayerNorm};
 pub use pool::{Pool2d, PoolKind};
-pub use quantize::{ConvInteger, Dequantize, DynamicQuantize, MatMulInteger, Quantize, Requantize};
+pub use quantize::{ConvInteger, Dequantize, DynamicQuantize, FakeQuantize, MatMulInteger, Quantize, Requantize};
 pub use reduce::{ArgReduce, LogSoftmax, Reduce, ReduceKind, Softmax, TopK};
 pub use reshape::{Expand, Flatten, Identity, Reshape, ShapeOf, Squeeze, Transpose, Unsqueeze};
 pub use resize::{Coordinates, NearestRounding, Resize, ResizeMode};

@@ -37,6 +37,18 @@ pub struct ConvInteger {
     pub conv: super::Conv2d,
 }
 
+/// Quantizes and dequantizes at once, in float: what an integer edge does to the numbers on it. Inputs
+/// `x` (float32), `scale` and `zero_point` (float32 scalars, so that both can be trained; the zero
+/// point is rounded); `y = (clamp(round_half_even(x ÷ scale) + zero_point, low, high) − zero_point) ×
+/// scale`. Simulations and training have it; no file does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FakeQuantize {
+    /// Smallest quantized value.
+    pub low: i32,
+    /// Largest quantized value.
+    pub high: i32,
+}
+
 /// Output of the input's shape; the declared type of the output value stands.
 pub(crate) fn infer_like(ctx: &Ctx<'_>, dtype: DType) -> Result<Vec<TensorType>> {
     Ok(vec![TensorType::new(dtype, ctx.input(0)?.shape.clone())])

@@ -15,6 +15,7 @@ pub mod binary;
 pub mod conv;
 pub mod conv_transpose;
 pub mod depthwise;
+pub mod fake_quantize;
 pub mod gemm;
 pub mod grad;
 pub mod half;

@@ -87,6 +87,7 @@ pub(crate) fn write(w: &mut Emitter<'_>, node: &Node) -> Result<()> {
         Op::Dequantize(_) => quantize::dequantize(w, node),
         Op::Requantize(_) => quantize::requantize(w, node),
         Op::DynamicQuantize(_) => quantize::dynamic(w, node),
+        Op::FakeQuantize(_) => Err(error(node, "fake quantization is for simulations: quantize the graph to write it")),
     }?;
     w.flush();
     Ok(())

@@ -5,6 +5,7 @@ mod concat;
 mod conv;
 mod conv_transpose;
 mod depthwise;
+mod fake_quantize;
 mod gather;
 mod l2_norm;
 mod linear;
@@ -89,6 +90,7 @@ pub(crate) fn derive(op: &Op, site: &Site) -> Derivation {
         Op::Concat(op) => concat::concat(op, site),
         Op::Gather(op) => gather::gather(op, site),
         Op::Resize(op) => resize::resize(op, site),
+        Op::FakeQuantize(op) => fake_quantize::fake_quantize(op, site),
         Op::Pad(_)
         | Op::Split(_)
         | Op::Slice(_)

@@ -7,5 +7,6 @@ pub mod blocks;
 pub mod columns;
 pub mod conv;
 pub mod depthwise;
+pub mod fake_quantize;
 pub mod rows;
 pub mod unary;

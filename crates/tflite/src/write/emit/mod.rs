@@ -84,6 +84,9 @@ fn node_of(at: &mut Site<'_, '_>) -> Result<()> {
         | Op::ScatterNd(_)
         | Op::DynamicQuantize(_)
         | Op::MatMulInteger(_)
-        | Op::ConvInteger(_) => Err(unwritable(node, format!("TFLite has no {}; write .onnx instead", node.op.name()))),
+        | Op::ConvInteger(_)
+        | Op::FakeQuantize(_) => {
+            Err(unwritable(node, format!("TFLite has no {}; write .onnx instead", node.op.name())))
+        }
     }
 }
