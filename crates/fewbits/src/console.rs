@@ -84,7 +84,7 @@ impl Progress for Bar {
             return;
         }
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{msg:12} [{bar:30}] {pos}/{len} {eta}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg:12} [{bar:30}] {pos}/{len} {eta} {prefix}") {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_message(what.to_owned());
@@ -94,6 +94,12 @@ impl Progress for Bar {
     fn advance(&mut self) {
         if let Some(bar) = &self.bar {
             bar.inc(1);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(text.to_owned());
         }
     }
 

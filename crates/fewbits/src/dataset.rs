@@ -82,6 +82,16 @@ impl ModelData {
         ModelData { dataset, ..self.clone() }
     }
 
+    /// The same data in runs of `batch` samples.
+    pub fn with_batch(&self, batch: usize) -> ModelData {
+        ModelData { batch: batch.max(1), ..self.clone() }
+    }
+
+    /// Samples of one run: those of the model's fixed batch, or 1.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
     /// Number of runs that all samples take.
     pub fn runs(&self) -> usize {
         self.dataset.len().div_ceil(self.batch)

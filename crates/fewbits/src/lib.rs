@@ -22,6 +22,7 @@
 //! | samples | [`data`] |
 //! | graph → simpler graph, running | [`engine`] |
 //! | statistics, ranges, narrower types | [`quantize`] |
+//! | gradients, optimisers, fake quantization | [`train`] |
 //! | graph → C | [`emit_c`] |
 //! | what was measured | [`report`] |
 
@@ -38,6 +39,7 @@ mod output;
 mod progress;
 mod quantizer;
 mod shapes;
+mod trainer;
 
 pub use fewbits_data as data;
 pub use fewbits_emit_c as emit_c;
@@ -46,6 +48,7 @@ pub use fewbits_graph as graph;
 pub use fewbits_kernels as kernels;
 pub use fewbits_quantize as quantize;
 pub use fewbits_report as report;
+pub use fewbits_train as train;
 
 pub use dataset::{DataOptions, ModelData, SampleBatch, SampleBatches, adapt_inputs};
 pub use error::{Error, Result};
@@ -62,3 +65,4 @@ pub use operators::supported_operators;
 pub use progress::{Progress, Silent};
 pub use quantizer::{Job, QuantizeOptions, check_output, quantize_file, recipe_path};
 pub use shapes::{fix_input_shapes, run_shapes, synthetic_inputs};
+pub use trainer::{Augment, Objective, TrainOptions, train_file};

@@ -6,6 +6,8 @@ pub trait Progress {
     fn start(&mut self, what: &str, total: usize);
     /// One more part is done.
     fn advance(&mut self);
+    /// Something to say of the step's state; the next replaces it.
+    fn note(&mut self, _: &str) {}
     /// The step is over.
     fn finish(&mut self);
 }

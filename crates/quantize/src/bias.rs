@@ -13,7 +13,7 @@ pub(crate) fn smallest_scale(bias: f32, input_scale: f32) -> f32 {
 }
 
 /// A bias as int32, in units of input scale × weight scale: `scales` has one for each channel, or one.
-pub(crate) fn quantized_bias(bias: &[f64], scales: Vec<f32>) -> (Tensor, Quantization) {
+pub fn quantized_bias(bias: &[f64], scales: Vec<f32>) -> (Tensor, Quantization) {
     let scale = |c: usize| f64::from(scales[if scales.len() == 1 { 0 } else { c }]);
     let quantized = bias.iter().enumerate().map(|(c, b)| (b / scale(c)).round_ties_even() as i32);
     let tensor = Tensor::new(vec![bias.len()], quantized.collect::<Vec<i32>>());

@@ -30,6 +30,7 @@ mod tables;
 mod weights;
 
 pub use analysis::{Comparison, LayerError, adapt_inputs, compare};
+pub use bias::quantized_bias;
 pub use calibrate::{Calibrator, Statistics};
 pub use diagnose::{
     ActivationProfile, Bins, Cause, Diagnosis, Finding, LayerProfile, Remedy, Side, WeightProfile, diagnose,

@@ -20,6 +20,7 @@ mod quantize;
 mod run;
 mod style;
 mod table;
+mod train;
 
 pub use analyze::{
     ActivationFigures, Analyze, AnalyzedLayer, Diagnosed, Histogram, ModeFigures, Severity, Trial, WeightFigures,
@@ -36,6 +37,7 @@ pub use quantize::{Overflow, Quantize};
 pub use run::{Output, Run};
 pub use style::Style;
 pub use table::{Align, Table};
+pub use train::{Train, TrainEpoch, train_csv};
 
 /// A result that can be shown.
 pub trait Report: serde::Serialize {

@@ -3,6 +3,7 @@
 mod analyze;
 mod export;
 mod recipe;
+mod train;
 mod values;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use export::ExportArgs;
 pub(crate) use recipe::RecipeArgs;
+pub(crate) use train::TrainArgs;
 pub(crate) use values::{Drop, InputArg, IoArg, RoundingArg, ShapeArg};
 
 /// Makes trained neural networks small and fast, and proves it.
@@ -34,6 +36,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Quantize a float model, write the result, and measure what it cost
     Quantize(QuantizeArgs),
+    /// Train a model with its quantization in the loop, and write the quantized model
+    Train(TrainArgs),
     /// Show what quantization does to a model layer by layer, why, and which flag addresses it
     Analyze(AnalyzeArgs),
     /// Show operators, shapes, parameters, multiply-accumulates, bytes and quantization of a model

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use fewbits::Objective;
 use fewbits::engine::Rounding;
 use fewbits::quantize::{ActivationBits, Calibration, IoType, Mode, WeightBits, WeightRounding, WeightScales};
+use fewbits::train::{Decay, Method};
 
 /// An argument's words and the library's values.
 macro_rules! words {
@@ -86,6 +88,40 @@ pub(crate) fn weight_bits(text: &str) -> Result<WeightBits, String> {
 /// `--activations`
 pub(crate) fn activation_bits(text: &str) -> Result<ActivationBits, String> {
     ActivationBits::try_from(bits(text)?)
+}
+
+words! {
+    /// `--loss`
+    LossArg => Objective {
+        /// cross-entropy with the labels
+        Labels => Objective::Labels,
+        /// distance to the float model's outputs: needs no labels
+        Distill => Objective::Distill,
+        /// the mean of both
+        Both => Objective::Both,
+    }
+}
+
+words! {
+    /// `--schedule`
+    DecayArg => Decay {
+        /// it stays
+        Constant => Decay::Constant,
+        /// half a cosine down to 0
+        Cosine => Decay::Cosine,
+        /// a tenth at half, a hundredth at three quarters
+        Steps => Decay::Steps,
+    }
+}
+
+words! {
+    /// `--optimizer`
+    MethodArg => Method {
+        /// Adam with decoupled weight decay
+        Adamw => Method::AdamW { betas: [0.9, 0.999] },
+        /// stochastic gradient descent with momentum 0.9
+        Sgd => Method::Sgd { momentum: 0.9 },
+    }
 }
 
 words! {

@@ -10,6 +10,7 @@ mod export;
 mod inspect;
 mod quantize;
 mod run;
+mod train;
 
 use fewbits::{DataOptions, Result};
 
@@ -38,6 +39,7 @@ impl Outcome {
 pub(crate) fn execute(command: &Command, console: &Console) -> Result<Outcome> {
     match command {
         Command::Quantize(args) => return quantize::execute(args, console),
+        Command::Train(args) => train::execute(args, console)?,
         Command::Analyze(args) => analyze::execute(args, console)?,
         Command::Inspect(args) => inspect::execute(args, console)?,
         Command::Export(args) => export::execute(args, console)?,

@@ -1,0 +1,592 @@
+//! Quantization-aware training: from a float model file and data to a quantized model file.
+
+mod augment;
+mod checkpoint;
+mod learner;
+mod objective;
+mod random;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use fewbits_graph::{Graph, ValueId};
+use fewbits_quantize::{IoType, Mode, Recipe, WeightRounding};
+use fewbits_report::{Train, TrainEpoch};
+use fewbits_train::{Decay, Method, Schedule, Simulation, Trainee};
+
+pub use augment::Augment;
+pub use objective::Objective;
+
+use crate::measure::accuracy::evaluate;
+use crate::output::write_result;
+
+use crate::{
+    DataOptions, Error, Job, Model, ModelData, Progress, QuantizeOptions, Result, RunOptions, SampleBatch,
+    check_output, fix_input_shapes, read_model, size_on_disk, write_model,
+};
+use checkpoint::{Progressed, State};
+use learner::{Learner, Setup};
+use objective::{Losses, take_logits};
+use random::Random;
+
+/// What `train` is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// The float model, `.onnx` or `.tflite`.
+    pub model: PathBuf,
+    /// The file to write; its extension chooses the format.
+    pub output: PathBuf,
+    /// Samples to train on.
+    pub data: PathBuf,
+    /// Samples to measure on after each epoch; without them, some of `data` are held back.
+    pub eval: Option<PathBuf>,
+    /// How the data is read.
+    pub data_options: DataOptions,
+    /// The quantization that is trained for; its mode is int8.
+    pub recipe: Recipe,
+    /// Samples to calibrate with before the first step.
+    pub samples: usize,
+    /// Train the float model instead, as a control.
+    pub float: bool,
+    /// Train scales and zero points too (LSQ).
+    pub learn_ranges: bool,
+    /// The loss.
+    pub objective: Objective,
+    /// Temperature of distillation.
+    pub temperature: f32,
+    /// Epochs.
+    pub epochs: u64,
+    /// At most this many steps an epoch.
+    pub steps: Option<u64>,
+    /// Samples of a step.
+    pub batch: usize,
+    /// The largest learning rate.
+    pub rate: f32,
+    /// How it goes on.
+    pub decay: Decay,
+    /// Share of all steps over which the learning rate grows from 0.
+    pub warm_up: f32,
+    /// The optimiser.
+    pub method: Method,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Limit of the norm of gradients.
+    pub clip: Option<f32>,
+    /// Decay of the moving average of parameters that is evaluated and written; none if not given.
+    pub average: Option<f32>,
+    /// How samples are changed.
+    pub augment: Augment,
+    /// Seed of the order of samples and of their changes.
+    pub seed: u64,
+    /// Where the state is kept, after each epoch and each `checkpoint_steps` steps.
+    pub checkpoint: Option<PathBuf>,
+    /// Steps between checkpoints within an epoch.
+    pub checkpoint_steps: u64,
+    /// Go on from the checkpoint.
+    pub resume: bool,
+    /// Stop after this many steps, as if killed: the checkpoint goes on from there.
+    pub stop_after: Option<u64>,
+    /// Write a line an epoch to this CSV file.
+    pub log: Option<PathBuf>,
+    /// Threads; 0 takes all cores. The result does not depend on it.
+    pub threads: usize,
+    /// Fixes shapes of inputs, by name.
+    pub input_shapes: Vec<(String, Vec<usize>)>,
+}
+
+impl TrainOptions {
+    /// The defaults: int8, one epoch of distillation in batches of 32.
+    pub fn new(model: impl Into<PathBuf>, data: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        TrainOptions {
+            model: model.into(),
+            output: output.into(),
+            data: data.into(),
+            eval: None,
+            data_options: DataOptions::default(),
+            recipe: Recipe::new(Mode::Int8),
+            samples: 100,
+            float: false,
+            learn_ranges: true,
+            objective: Objective::default(),
+            temperature: 1.0,
+            epochs: 1,
+            steps: None,
+            batch: 32,
+            rate: 1e-4,
+            decay: Decay::Cosine,
+            warm_up: 0.05,
+            method: Method::AdamW { betas: [0.9, 0.999] },
+            weight_decay: 0.0,
+            clip: None,
+            average: None,
+            augment: Augment::default(),
+            seed: 0,
+            checkpoint: None,
+            checkpoint_steps: 500,
+            resume: false,
+            stop_after: None,
+            log: None,
+            threads: 0,
+            input_shapes: Vec::new(),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let usage = |what: &str| Err(Error::Usage(what.to_owned()));
+        if self.recipe.mode != Mode::Int8 {
+            return usage("training is for --mode int8: the other modes choose no ranges that could be learned");
+        }
+        if self.recipe.io != IoType::Float && self.float {
+            return usage("--io is for integer models, and --float trains the float model");
+        }
+        if self.epochs == 0 || self.batch == 0 || self.steps == Some(0) {
+            return usage("--epochs, --steps and --batch must be at least 1");
+        }
+        if self.samples == 0 && !self.float {
+            return usage("calibration needs at least one sample: --samples 0");
+        }
+        if self.resume && self.checkpoint.is_none() {
+            return usage("--resume goes on from a checkpoint: name it with --checkpoint");
+        }
+        Ok(())
+    }
+
+    /// Everything that the result depends on, as text.
+    fn request(&self) -> String {
+        let recipe = self.recipe.to_toml().replace('\n', "; ");
+        format!(
+            "{} on {} ({:?}), {recipe}samples {}, float {}, ranges {}, {:?} T={}, {} epochs of {:?} steps of {}, rate {} {:?} warm-up {}, {:?}, decay {}, clip {:?}, average {:?}, {:?}, seed {}",
+            self.model.display(),
+            self.data.display(),
+            self.data_options,
+            self.samples,
+            self.float,
+            self.learn_ranges,
+            self.objective,
+            self.temperature,
+            self.epochs,
+            self.steps,
+            self.batch,
+            self.rate,
+            self.decay,
+            self.warm_up,
+            self.method,
+            self.weight_decay,
+            self.clip,
+            self.average,
+            self.augment,
+            self.seed,
+        )
+    }
+}
+
+/// Purpose of the random numbers that order samples; augmentation's is another.
+const ORDERING: u64 = 0;
+
+/// Most samples held back from training to measure on.
+const HELD_BACK: usize = 500;
+
+/// Trains a model file's quantized form on data, and writes the best epoch's.
+///
+/// # Errors
+/// Files and data that cannot be read or do not fit, a model that cannot be differentiated, a loss
+/// that is no number.
+pub fn train_file(options: &TrainOptions, progress: &mut dyn Progress) -> Result<Train> {
+    options.check()?;
+    let format = check_output(&options.model, &options.output)?;
+    let mut graph = read_model(&options.model)?;
+    let bytes_before = size_on_disk(&options.model, &graph)?;
+    fix_input_shapes(&mut graph, &options.input_shapes).map_err(|what| Error::model(&options.model, what))?;
+    let job = Job::new(graph, &options.model, Mode::Int8, format)?;
+    let data = TrainData::open(options, &job)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
+    let pool = pool.map_err(|e| Error::Usage(format!("cannot start {} threads: {e}", options.threads)))?;
+    let start = Start::new(options, &job, &data, progress)?;
+    let mut run = Run::new(options, &job, &data, &start, &pool)?;
+    if options.resume {
+        run.resume()?;
+    }
+    run.train(progress, &pool)?;
+    run.finish(bytes_before, progress)
+}
+
+/// Samples to train and to measure on.
+struct TrainData {
+    train: ModelData,
+    eval: ModelData,
+    calibration: ModelData,
+    /// Rows of one pass, and passes of one step.
+    rows: usize,
+    passes: usize,
+    notes: Vec<String>,
+}
+
+impl TrainData {
+    fn open(options: &TrainOptions, job: &Job) -> Result<TrainData> {
+        let open = |path: &Path| ModelData::open(path, job.graph(), &options.model, &options.data_options);
+        let all = open(&options.data)?;
+        let mut notes = all.dataset().notes().to_vec();
+        let (train, eval) = match &options.eval {
+            Some(path) => (all.clone(), open(path)?),
+            None => {
+                let (held, rest) = all.dataset().split((all.dataset().len() / 10).clamp(1, HELD_BACK));
+                notes.push(format!("{} samples of --data were held back to measure on", held.len()));
+                (all.with(rest), all.with(held))
+            }
+        };
+        if options.objective.needs_labels() && !train.dataset().has_labels() {
+            let what = "this loss needs labels, and the data has none: give --labels, or use --loss distill";
+            return Err(Error::Usage(what.to_owned()));
+        }
+        let calibration = train.with(train.dataset().spread(options.samples));
+        // A model of a fixed batch gets the step's samples in several passes.
+        let fixed = train.batch();
+        let free = job
+            .graph()
+            .inputs
+            .iter()
+            .all(|&v| job.graph().value(v).shape.0.first().is_none_or(|d| d.fixed().is_none()));
+        let rows = if free { options.batch } else { fixed };
+        let passes = (options.batch / rows).max(1);
+        if train.dataset().len() < rows * passes {
+            let what = format!(
+                "{} samples do not fill a batch of {}: use a smaller --batch",
+                train.dataset().len(),
+                rows * passes
+            );
+            return Err(Error::Usage(what));
+        }
+        options
+            .augment
+            .check(&job.graph().inputs.iter().map(|&v| job.graph().value(v).clone()).collect::<Vec<_>>())
+            .map_err(|what| Error::Usage(format!("--augment: {what}")))?;
+        Ok(TrainData { train: train.with_batch(rows), eval, calibration, rows, passes, notes })
+    }
+
+    fn steps(&self, options: &TrainOptions) -> u64 {
+        let all = (self.train.dataset().len() / (self.rows * self.passes)) as u64;
+        options.steps.map_or(all, |n| n.min(all))
+    }
+}
+
+/// The graph that training starts from.
+struct Start {
+    /// The quantized graph, or the float one.
+    graph: Graph,
+    trainee: Trainee,
+    /// The float graph with logits as outputs.
+    teacher: Graph,
+    /// There are logits, so that outputs are classes.
+    logits: bool,
+}
+
+impl Start {
+    fn new(options: &TrainOptions, job: &Job, data: &TrainData, progress: &mut dyn Progress) -> Result<Start> {
+        let untrainable = |e: fewbits_train::Error| Error::model(&options.model, e.to_string());
+        let mut teacher = job.graph().clone();
+        let logits = take_logits(&mut teacher);
+        teacher.prune();
+        if options.float {
+            let mut graph = job.graph().clone();
+            let whole = graph.clone();
+            take_logits(&mut graph);
+            let trainee = Trainee::float(graph).map_err(untrainable)?;
+            return Ok(Start { graph: whole, trainee, teacher, logits });
+        }
+        let (statistics, _) = job.calibrate(&data.calibration, options.threads, progress)?;
+        let (mut quantized, _) = job.quantize(&options.recipe, Some(&statistics))?;
+        if options.recipe.weight_rounding == WeightRounding::Learned {
+            job.learn(&mut quantized, &data.calibration, &options.recipe, options.threads, progress)?;
+        }
+        let largest = i32::from(options.recipe.weights.largest());
+        let mut simulation = Simulation::new(job.graph(), &quantized, |_| largest).map_err(untrainable)?;
+        take_logits(&mut simulation.graph);
+        let trainee = Trainee::simulated(simulation, options.learn_ranges).map_err(untrainable)?;
+        Ok(Start { graph: quantized, trainee, teacher, logits })
+    }
+}
+
+/// A training in progress.
+struct Run<'a> {
+    options: &'a TrainOptions,
+    job: &'a Job,
+    data: &'a TrainData,
+    start: &'a Start,
+    learner: Learner,
+    schedule: Schedule,
+    state: Progressed,
+    best: Vec<Vec<f32>>,
+    began: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        options: &'a TrainOptions,
+        job: &'a Job,
+        data: &'a TrainData,
+        start: &'a Start,
+        pool: &rayon::ThreadPool,
+    ) -> Result<Run<'a>> {
+        let first = data.train.with(data.train.dataset().take(data.rows)).whole()?;
+        let shapes: Vec<Vec<usize>> = first.inputs.iter().map(|t| t.shape().to_vec()).collect();
+        let outputs = &start.trainee.graph.outputs;
+        let labelled = data.train.dataset().has_labels();
+        let classes_at = (start.logits || labelled)
+            .then(|| outputs.iter().position(|&v| is_classes(&start.trainee.graph, v)))
+            .flatten();
+        if options.objective.needs_labels() && classes_at.is_none() {
+            let what = "no output has one row of classes a sample: labels cannot be learned, use --loss distill";
+            return Err(Error::model(&options.model, what));
+        }
+        let losses = Losses { objective: options.objective, temperature: options.temperature, classes_at };
+        let setup = Setup {
+            trainee: start.trainee.clone(),
+            teacher: &start.teacher,
+            shapes,
+            losses,
+            augment: options.augment,
+            method: options.method,
+            weight_decay: options.weight_decay,
+            average: options.average,
+            clip: options.clip,
+            seed: options.seed,
+            threads: options.threads,
+        };
+        let learner = pool.install(|| Learner::new(setup)).map_err(|e| Error::model(&options.model, e.to_string()))?;
+        let steps = data.steps(options) * options.epochs;
+        let warm_up = (f64::from(options.warm_up) * steps as f64) as u64;
+        let schedule = Schedule { rate: options.rate, warm_up, steps, decay: options.decay };
+        let state = Progressed { request: options.request(), ..Progressed::default() };
+        Ok(Run { options, job, data, start, learner, schedule, state, best: Vec::new(), began: Instant::now() })
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        let Some(path) = &self.options.checkpoint else { return Ok(()) };
+        let request = self.state.request.clone();
+        self.state = self.files().read(path, &request)?;
+        Ok(())
+    }
+
+    fn files(&mut self) -> State<'_> {
+        State {
+            parameters: &mut self.learner.trainee.parameters,
+            optimizer: &mut self.learner.optimizer,
+            average: &mut self.learner.average,
+            best: &mut self.best,
+        }
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let Some(path) = self.options.checkpoint.clone() else { return Ok(()) };
+        let state = self.state.clone();
+        self.files().write(&path, &state)
+    }
+
+    fn train(&mut self, progress: &mut dyn Progress, pool: &rayon::ThreadPool) -> Result<()> {
+        let per_epoch = self.data.steps(self.options);
+        while self.state.steps < self.schedule.steps {
+            let epoch = self.state.steps / per_epoch;
+            self.epoch(epoch, per_epoch, progress, pool)?;
+            self.close_epoch(epoch, progress)?;
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn epoch(
+        &mut self,
+        epoch: u64,
+        per_epoch: u64,
+        progress: &mut dyn Progress,
+        pool: &rayon::ThreadPool,
+    ) -> Result<()> {
+        let (data, options) = (self.data, self.options);
+        let order = Random::new(&[options.seed, ORDERING, epoch]).order(data.train.dataset().len());
+        let mut batches = data.train.with(data.train.dataset().subset(&order)?).batches(options.threads)?;
+        progress.start(&format!("epoch {}/{}", epoch + 1, options.epochs), per_epoch as usize);
+        for step in epoch * per_epoch..(epoch + 1) * per_epoch {
+            let passes: Vec<SampleBatch> = batches.by_ref().take(data.passes).collect::<Result<_>>()?;
+            if passes.len() < data.passes || passes.iter().any(|b| b.count < data.rows) {
+                // Images that do not decode were left out.
+                self.state.steps = (epoch + 1) * per_epoch;
+                break;
+            }
+            progress.advance();
+            if step < self.state.steps {
+                continue;
+            }
+            if options.stop_after.is_some_and(|n| step >= n) {
+                return Err(self.interrupted(step));
+            }
+            let rate = self.schedule.at(step);
+            let stepped = pool.install(|| self.learner.step(passes, step, rate))?;
+            if !stepped.loss.is_finite() {
+                return Err(self.diverged(step, rate));
+            }
+            self.state.steps = step + 1;
+            self.state.loss += stepped.loss;
+            self.state.seen += (data.rows * data.passes) as u64;
+            self.state.right += stepped.right as u64;
+            progress.note(&self.note(step % per_epoch + 1));
+            if self.state.steps.is_multiple_of(options.checkpoint_steps) {
+                self.save()?;
+            }
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    fn note(&self, steps: u64) -> String {
+        let loss = self.state.loss / steps as f64;
+        let rate = self.state.seen as f64 / self.began.elapsed().as_secs_f64().max(1e-9);
+        format!("loss {loss:.4}, {rate:.0} samples/s")
+    }
+
+    fn where_to_go_on(&self) -> String {
+        match &self.options.checkpoint {
+            Some(path) if path.exists() => format!("the last good state is in {}", path.display()),
+            _ => "no checkpoint was kept (--checkpoint)".to_owned(),
+        }
+    }
+
+    fn diverged(&self, step: u64, rate: f32) -> Error {
+        let what = format!(
+            "the loss is no number at step {}: training diverged at learning rate {rate:.2e}; use a smaller --lr, or --clip; {}",
+            step + 1,
+            self.where_to_go_on()
+        );
+        Error::model(&self.options.model, what)
+    }
+
+    fn interrupted(&self, step: u64) -> Error {
+        Error::model(&self.options.model, format!("stopped after {step} steps, as asked; {}", self.where_to_go_on()))
+    }
+
+    /// Measures the epoch's model and keeps it if it is the best.
+    fn close_epoch(&mut self, epoch: u64, progress: &mut dyn Progress) -> Result<()> {
+        let evaluated = self.learner.evaluated();
+        let (measured, _) = self.measure(self.graph_with(&evaluated), progress, self.unlabelled())?;
+        let steps = self.data.steps(self.options).max(1);
+        let seen = self.state.seen;
+        let labelled = self.data.train.dataset().has_labels() && seen > 0;
+        self.state.epochs.push(TrainEpoch {
+            epoch: epoch + 1,
+            steps: self.state.steps,
+            learning_rate: f64::from(self.schedule.at(self.state.steps.saturating_sub(1))),
+            loss: self.state.loss / steps as f64,
+            train_top1: labelled.then(|| self.state.right as f64 / seen as f64),
+            top1: measured.top1,
+            sqnr_db: measured.sqnr_db,
+        });
+        (self.state.loss, self.state.seen, self.state.right) = (0.0, 0, 0);
+        self.began = Instant::now();
+        let score = measured.top1.or(measured.sqnr_db).unwrap_or(f64::NEG_INFINITY);
+        if self.state.best.is_none_or(|best| score > best) {
+            (self.state.best, self.state.best_epoch, self.best) = (Some(score), epoch + 1, evaluated);
+        }
+        if let Some(path) = &self.options.log {
+            crate::write_file(path, fewbits_report::train_csv(&self.state.epochs).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the float model's outputs are the measure, as there are no labels to measure with.
+    fn unlabelled(&self) -> bool {
+        !self.data.eval.dataset().has_labels()
+    }
+
+    /// The graph with other parameters.
+    fn graph_with(&self, values: &[Vec<f32>]) -> Graph {
+        let mut trainee = self.learner.trainee.clone();
+        for (p, values) in trainee.parameters.iter_mut().zip(values) {
+            p.values.clone_from(values);
+        }
+        trainee.export(&self.start.graph)
+    }
+
+    /// Top-1 of the float model is measured with `reference`.
+    fn measure(
+        &self,
+        graph: Graph,
+        progress: &mut dyn Progress,
+        reference: bool,
+    ) -> Result<(fewbits_report::Evaluate, Option<f64>)> {
+        let run = RunOptions { threads: self.options.threads, ..RunOptions::default() };
+        let mut model = Model::new(graph, &self.options.output, &run)?;
+        let float = || Model::simplified(self.job.graph().clone(), &self.options.model, &run);
+        let mut float = reference.then(float).transpose()?;
+        let data = &self.data.eval;
+        let measured = evaluate(&mut model, float.as_mut(), data, None, self.options.threads, progress)?;
+        Ok((measured.report, measured.reference_top1))
+    }
+
+    fn finish(self, bytes_before: u64, progress: &mut dyn Progress) -> Result<Train> {
+        let options = self.options;
+        let (before, float_top1) = self.measure(self.start.graph.clone(), progress, true)?;
+        let graph = self.graph_with(&self.best);
+        let (graph, bytes, files) = if options.float {
+            write_model(&graph, &options.output)?;
+            let graph = read_model(&options.output)?;
+            let bytes = size_on_disk(&options.output, &graph)?;
+            (graph, bytes, options.output.display().to_string())
+        } else {
+            let written = write_result(graph, &options.recipe, &QuantizeOptions::new(&options.model, &options.output))?;
+            (written.graph, written.bytes, written.files)
+        };
+        let (after, _) = self.measure(graph, progress, true)?;
+        Ok(Train {
+            model: options.model.display().to_string(),
+            output: files,
+            float: options.float,
+            bytes_before,
+            bytes_after: bytes,
+            samples: after.samples,
+            top1_float: float_top1,
+            top1_before: before.top1,
+            top1_after: after.top1,
+            agreement_before: before.agreement,
+            agreement_after: after.agreement,
+            sqnr_db_before: before.sqnr_db,
+            sqnr_db_after: after.sqnr_db,
+            best_epoch: self.state.best_epoch,
+            epochs: self.state.epochs.clone(),
+            training_samples: self.data.train.dataset().len() as u64,
+            pass_bytes: self.learner.bytes() as u64,
+            notes: self.data.notes.clone(),
+        })
+    }
+}
+
+/// Whether an output has one row of classes a sample.
+fn is_classes(graph: &Graph, v: ValueId) -> bool {
+    let shape = &graph.value(v).shape.0;
+    let long = shape.iter().skip(1).filter(|d| d.fixed() != Some(1)).count();
+    shape.len() >= 2 && long == 1 && shape.last().is_some_and(|d| d.fixed() != Some(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_tell_what_changes_the_result() {
+        let options = TrainOptions::new("m.onnx", "d", "o.onnx");
+        let other = TrainOptions { threads: 2, log: Some("l.csv".into()), ..options.clone() };
+        assert_eq!(options.request(), other.request());
+        assert_ne!(options.request(), TrainOptions { seed: 1, ..options.clone() }.request());
+        assert_ne!(options.request(), TrainOptions { rate: 1e-3, ..options.clone() }.request());
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let options = TrainOptions::new("m.onnx", "d", "o.onnx");
+        for (wrong, word) in [
+            (TrainOptions { epochs: 0, ..options.clone() }, "--epochs"),
+            (TrainOptions { resume: true, ..options.clone() }, "--checkpoint"),
+            (TrainOptions { recipe: Recipe::new(Mode::Dynamic), ..options.clone() }, "int8"),
+        ] {
+            let error = wrong.check().unwrap_err();
+            assert!(error.is_usage() && error.to_string().contains(word), "{error}");
+        }
+    }
+}
