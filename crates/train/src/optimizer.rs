@@ -161,6 +161,55 @@ impl Average {
 mod tests {
     use super::*;
 
+    fn parameters() -> Vec<Parameter> {
+        let mut graph = fewbits_graph::Graph::default();
+        let shape = fewbits_graph::Shape::fixed(&[1, 2]);
+        let x = graph.add_input("x", fewbits_graph::DType::F32, shape);
+        let w = graph.add_constant("w", fewbits_graph::Tensor::new(vec![1, 2], vec![1.0f32, -2.0]));
+        let add = fewbits_graph::ops::Binary {
+            kind: fewbits_graph::ops::BinaryKind::Add,
+            activation: fewbits_graph::Activation::None,
+        };
+        let y = graph.add_node("add", add, &[Some(x), Some(w)], "y");
+        graph.outputs.push(y);
+        crate::Trainee::float(graph).unwrap().parameters
+    }
+
+    #[test]
+    fn sgd_follows_the_gradient_and_adam_its_sign() {
+        let close = |got: &[f32], want: [f32; 2]| got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6);
+        let mut sgd = parameters();
+        let mut optimizer = Optimizer::new(Method::Sgd { momentum: 0.5 }, 0.1, &sgd);
+        optimizer.step(&mut sgd, &[vec![3.0, 0.0]], 0.1);
+        // Steps of 0.1 × (gradient + 0.1 × weight).
+        assert!(close(&sgd[0].values, [1.0 - 0.31, -2.0 + 0.02]), "{:?}", sgd[0].values);
+        optimizer.step(&mut sgd, &[vec![0.0, 0.0]], 0.1);
+        let second = [0.69 - 0.1 * (0.5 * 3.1 + 0.069), -1.98 - 0.1 * (0.5 * -0.2 - 0.198)];
+        assert!(close(&sgd[0].values, second), "{:?}", sgd[0].values);
+        let mut adam = parameters();
+        adam[0].unit = 2.0;
+        let mut optimizer = Optimizer::new(Method::AdamW { betas: [0.9, 0.999] }, 0.0, &adam);
+        optimizer.step(&mut adam, &[vec![1e-3, -50.0]], 0.1);
+        assert!((adam[0].values[0] - 0.8).abs() < 1e-4 && (adam[0].values[1] + 1.8).abs() < 1e-4);
+        assert_eq!(optimizer.steps, 1);
+    }
+
+    #[test]
+    fn gradients_are_clipped_together_and_averages_follow() {
+        let parameters = parameters();
+        let mut gradients = vec![vec![3.0, 4.0]];
+        assert_eq!(clip(&parameters, &mut gradients, 10.0), 5.0);
+        assert_eq!(gradients, [[3.0, 4.0]]);
+        clip(&parameters, &mut gradients, 1.0);
+        assert!((gradients[0][0] - 0.6).abs() < 1e-6 && (gradients[0][1] - 0.8).abs() < 1e-6);
+        let mut average = Average::new(0.99, &parameters);
+        let mut moved = parameters.clone();
+        moved[0].values = vec![0.0, 0.0];
+        average.follow(&moved, 1);
+        // 2/11 of what was before, as there was only one step.
+        assert!((average.values[0][0] - 2.0 / 11.0).abs() < 1e-6);
+    }
+
     #[test]
     fn learning_rates_rise_and_fall() {
         let schedule = Schedule { rate: 1.0, warm_up: 3, steps: 103, decay: Decay::Cosine };

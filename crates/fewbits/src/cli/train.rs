@@ -84,6 +84,9 @@ pub(crate) struct TrainArgs {
     /// Go on from the checkpoint
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Stop after this many steps, as if killed
+    #[arg(long, value_name = "N", hide = true)]
+    pub(crate) stop_after: Option<u64>,
     /// Write a line an epoch to this CSV file
     #[arg(long, value_name = "FILE.csv")]
     pub(crate) log: Option<PathBuf>,

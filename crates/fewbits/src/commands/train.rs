@@ -50,7 +50,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         checkpoint: args.checkpoint.clone(),
         checkpoint_steps: args.checkpoint_steps,
         resume: args.resume,
-        stop_after: None,
+        stop_after: args.stop_after,
         log: args.log.clone(),
         threads: args.threads,
         input_shapes: shapes(&args.input_shape),

@@ -39,11 +39,13 @@ pub(super) struct Setup<'a> {
     pub(super) threads: usize,
 }
 
-/// What a step saw.
+/// What a step sees.
 pub(super) struct Stepped {
     pub(super) loss: f64,
     /// Samples whose class was right, if there are labels.
     pub(super) right: usize,
+    /// By parameter.
+    pub(super) gradients: Vec<Vec<f32>>,
 }
 
 /// Purposes of random numbers.
@@ -78,13 +80,11 @@ impl Learner {
         self.tape.bytes()
     }
 
-    /// Takes one step of learning rate `rate`, the `step`-th, with the mean loss of several passes.
-    /// A loss that is no number is returned, and nothing is changed.
-    pub(super) fn step(&mut self, passes: Vec<SampleBatch>, step: u64, rate: f32) -> Result<Stepped> {
+    /// The mean loss of several passes, those of step `step`, and its gradients. Nothing is changed.
+    pub(super) fn look(&mut self, passes: Vec<SampleBatch>, step: u64) -> Result<Stepped> {
         let failed = |e: fewbits_train::Error| Error::Usage(e.to_string());
         let share = 1.0 / passes.len().max(1) as f32;
-        let mut stepped = Stepped { loss: 0.0, right: 0 };
-        let mut sum: Option<Vec<Vec<f32>>> = None;
+        let mut stepped = Stepped { loss: 0.0, right: 0, gradients: Vec::new() };
         self.trainee.round();
         for (pass, mut batch) in passes.into_iter().enumerate() {
             let mut random = Random::new(&[self.seed, AUGMENTING, step, pass as u64]);
@@ -95,12 +95,16 @@ impl Learner {
             let (loss, right, gradients) = lost.map_err(failed)?;
             stepped.loss += loss * f64::from(share);
             stepped.right += right;
-            match &mut sum {
-                None => sum = Some(gradients),
-                Some(sum) => sum.iter_mut().zip(&gradients).for_each(|(s, g)| fewbits_train::add(g, s)),
+            match stepped.gradients.as_mut_slice() {
+                [] => stepped.gradients = gradients,
+                sums => sums.iter_mut().zip(&gradients).for_each(|(s, g)| fewbits_train::add(g, s)),
             }
         }
-        let Some(mut gradients) = sum.filter(|_| stepped.loss.is_finite()) else { return Ok(stepped) };
+        Ok(stepped)
+    }
+
+    /// Takes a step of learning rate `rate` against `gradients`.
+    pub(super) fn step(&mut self, mut gradients: Vec<Vec<f32>>, rate: f32) {
         if let Some(limit) = self.clip {
             clip(&self.trainee.parameters, &mut gradients, limit);
         }
@@ -109,7 +113,6 @@ impl Learner {
         if let Some(average) = &mut self.average {
             average.follow(&self.trainee.parameters, self.optimizer.steps);
         }
-        Ok(stepped)
     }
 
     /// Forward and backward once; gradients are of `share` of the loss.

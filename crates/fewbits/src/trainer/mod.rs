@@ -183,6 +183,9 @@ impl TrainOptions {
 /// Purpose of the random numbers that order samples; augmentation's is another.
 const ORDERING: u64 = 0;
 
+/// All losses are of the order of 1; beyond this one there is nothing left to train.
+const DIVERGED: f64 = 1e6;
+
 /// Most samples held back from training to measure on.
 const HELD_BACK: usize = 500;
 
@@ -419,18 +422,20 @@ impl<'a> Run<'a> {
                 return Err(self.interrupted(step));
             }
             let rate = self.schedule.at(step);
-            let stepped = pool.install(|| self.learner.step(passes, step, rate))?;
-            if !stepped.loss.is_finite() {
-                return Err(self.diverged(step, rate));
+            let stepped = pool.install(|| self.learner.look(passes, step))?;
+            if stepped.loss.is_nan() || stepped.loss > DIVERGED {
+                return Err(self.diverged(step, rate, stepped.loss));
             }
+            // Only now is the state known to be one that gives a finite loss.
+            if step % per_epoch > 0 && step.is_multiple_of(options.checkpoint_steps) {
+                self.save()?;
+            }
+            pool.install(|| self.learner.step(stepped.gradients, rate));
             self.state.steps = step + 1;
             self.state.loss += stepped.loss;
             self.state.seen += (data.rows * data.passes) as u64;
             self.state.right += stepped.right as u64;
             progress.note(&self.note(step % per_epoch + 1));
-            if self.state.steps.is_multiple_of(options.checkpoint_steps) {
-                self.save()?;
-            }
         }
         progress.finish();
         Ok(())
@@ -449,9 +454,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn diverged(&self, step: u64, rate: f32) -> Error {
+    fn diverged(&self, step: u64, rate: f32, loss: f64) -> Error {
         let what = format!(
-            "the loss is no number at step {}: training diverged at learning rate {rate:.2e}; use a smaller --lr, or --clip; {}",
+            "the loss is {loss:.3e} at step {}: training diverged at learning rate {rate:.2e}; use a smaller --lr, or --clip; {}",
             step + 1,
             self.where_to_go_on()
         );
@@ -465,6 +470,9 @@ impl<'a> Run<'a> {
     /// Measures the epoch's model and keeps it if it is the best.
     fn close_epoch(&mut self, epoch: u64, progress: &mut dyn Progress) -> Result<()> {
         let evaluated = self.learner.evaluated();
+        if evaluated.iter().flatten().any(|x| !x.is_finite()) {
+            return Err(self.diverged(self.state.steps, self.schedule.at(self.state.steps), f64::NAN));
+        }
         let (measured, _) = self.measure(self.graph_with(&evaluated), progress, self.unlabelled())?;
         let steps = self.data.steps(self.options).max(1);
         let seen = self.state.seen;

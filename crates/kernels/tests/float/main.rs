@@ -2,6 +2,7 @@
 
 mod binary;
 mod conv;
+mod fake_quantize;
 mod half;
 mod matmul;
 mod movement;

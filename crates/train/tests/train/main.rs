@@ -6,5 +6,6 @@ mod losses;
 mod movement;
 mod network;
 mod normalise;
+mod simulation;
 mod support;
 mod tape;
