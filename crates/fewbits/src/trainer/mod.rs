@@ -427,7 +427,7 @@ impl<'a> Run<'a> {
                 return Err(self.diverged(step, rate, stepped.loss));
             }
             // Only now is the state known to be one that gives a finite loss.
-            if step % per_epoch > 0 && step.is_multiple_of(options.checkpoint_steps) {
+            if (step == 0 || step % per_epoch > 0) && step.is_multiple_of(options.checkpoint_steps) {
                 self.save()?;
             }
             pool.install(|| self.learner.step(stepped.gradients, rate));
