@@ -18,6 +18,7 @@ mod inspect;
 mod latency;
 mod quantize;
 mod run;
+mod search;
 mod style;
 mod table;
 
@@ -32,8 +33,9 @@ pub use evaluate::Evaluate;
 pub use export::{Export, ExportLayer};
 pub use inspect::{Edge, Inspect, OpCount, Port, Storage};
 pub use latency::Latency;
-pub use quantize::{Overflow, Quantize};
+pub use quantize::{Overflow, Quantize, SizeBudget, WidthCount};
 pub use run::{Output, Run};
+pub use search::SearchStep;
 pub use style::Style;
 pub use table::{Align, Table};
 

@@ -8,6 +8,7 @@ mod values;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use fewbits::{Metric, SizeLimit};
 
 pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use export::ExportArgs;
@@ -91,10 +92,19 @@ pub(crate) struct QuantizeArgs {
     /// Element type of an int8 model's inputs and outputs [default: float]
     #[arg(long, value_name = "TYPE")]
     pub(crate) io: Option<IoArg>,
-    /// Exit with code 3 if more than this many percentage points of top-1 are lost (of agreement
-    /// with the float model, if there are no labels)
+    /// Find the cheapest recipe that loses at most this many percentage points, on --eval or on all
+    /// samples that are not calibrated with; if none does, write nothing and exit with code 3
     #[arg(long, value_name = "POINTS")]
     pub(crate) max_drop: Option<Drop>,
+    /// What a loss is measured by: top-1, agreement (with the float model) or output-error (its
+    /// energy, in percent of the outputs') [default: top-1 with labels, else agreement for
+    /// classifiers, else output-error]
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) metric: Option<Metric>,
+    /// Narrow weights to 4 or 2 bits where it costs least, until the model takes at most this: bytes
+    /// as 300000, 300K or 1.5M, or a share of the float model as 0.2 or 20%
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<SizeLimit>,
     /// Samples to measure on instead of held-back ones
     #[arg(long, value_name = "DATA")]
     pub(crate) eval: Option<PathBuf>,

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fewbits_data::metrics::{Accuracy, Agreement, Difference};
+use fewbits_data::metrics::{Accuracy, Agreement, Difference, argmax};
 use fewbits_engine::Rounding;
 use fewbits_report::{Evaluate, format};
 
+use crate::measure::paired::Paired;
 use crate::model::RealOutput;
 use crate::{DataOptions, Error, Model, ModelData, Progress, Result, RunOptions, SampleBatch, adapt_inputs};
 
@@ -23,6 +24,7 @@ pub struct Meter {
     difference: Difference,
     samples: usize,
     unlabelled: Option<String>,
+    paired: Paired,
 }
 
 impl Meter {
@@ -44,7 +46,9 @@ impl Meter {
             let (output, rows) = (&outputs[at], decisions_of(&outputs[at], count));
             if let (Some(other), Some(rows)) = (reference.and_then(|r| r.get(at)), rows) {
                 let data = head(&other.data, &other.shape, count);
-                self.agreement.push_batch(data, head(&output.data, &output.shape, count), rows)?;
+                let own = head(&output.data, &output.shape, count);
+                self.agreement.push_batch(data, own, rows)?;
+                self.pair(data, own, rows, labels);
             }
         }
         if let Some(labels) = labels {
@@ -54,13 +58,36 @@ impl Meter {
                 self.push_labels(other, labels, count, true)?;
             }
         }
+        let mut difference = Difference::new();
         for (output, other) in outputs.iter().zip(reference.unwrap_or_default()) {
             if output.is_real && other.is_real {
                 let other = head(&other.data, &other.shape, count);
-                self.difference.push(other, head(&output.data, &output.shape, count))?;
+                difference.push(other, head(&output.data, &output.shape, count))?;
             }
         }
+        if reference.is_some() {
+            self.paired.add_energy(difference.signal(), difference.noise());
+        }
+        self.difference.merge(&difference);
         Ok(())
+    }
+
+    /// Notes on which of `rows` decisions the reference and the model part.
+    fn pair(&mut self, reference: &[f32], own: &[f32], rows: usize, labels: Option<&[u32]>) {
+        let size = own.len() / rows.max(1);
+        for (row, (a, b)) in reference.chunks_exact(size.max(1)).zip(own.chunks_exact(size.max(1))).enumerate() {
+            let (a, b) = (argmax(a), argmax(b));
+            self.paired.add_decision(a.is_some() && a == b);
+            if let Some(labels) = labels.filter(|l| l.len() == rows) {
+                let right = |class: Option<usize>| class.is_some_and(|c| c as u64 == u64::from(labels[row]));
+                self.paired.add_answer(right(a), right(b));
+            }
+        }
+    }
+
+    /// The samples on which the model and the reference part.
+    pub fn paired(&self) -> &Paired {
+        &self.paired
     }
 
     fn push_labels(
@@ -210,6 +237,8 @@ pub(crate) struct Measured {
     pub(crate) reference_top1: Option<f64>,
     /// The outputs hold NaN or infinity.
     pub(crate) not_numbers: bool,
+    /// The samples on which the two part.
+    pub(crate) paired: Paired,
 }
 
 /// Runs a model (and a reference) over data that was opened for the reference, or for the model
@@ -241,6 +270,7 @@ pub(crate) fn evaluate(
     Ok(Measured {
         reference_top1: meter.reference_top1(),
         not_numbers: meter.not_numbers(),
+        paired: *meter.paired(),
         report: meter.finish(batches.skipped().len(), data.dataset().notes().to_vec()),
     })
 }

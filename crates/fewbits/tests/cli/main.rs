@@ -8,3 +8,4 @@ mod demo;
 mod export;
 mod quantize;
 mod regression;
+mod search;

@@ -1,0 +1,45 @@
+//! Looking for the cheapest recipe that keeps the accuracy, and for the best one of a given size.
+
+pub(crate) mod budget;
+mod ladder;
+mod metric;
+mod trials;
+
+use fewbits_graph::Graph;
+use fewbits_quantize::Recipe;
+use fewbits_report::SearchStep;
+
+use crate::measure::paired::Metric;
+use crate::{Progress, Result};
+
+pub(crate) use ladder::Allowed;
+pub(crate) use metric::classifies;
+pub(crate) use trials::Resources;
+
+/// What a search found.
+pub(crate) struct Found {
+    /// The recipe that keeps the accuracy and the graph that it makes; `None` if none does.
+    pub(crate) chosen: Option<(Recipe, Graph)>,
+    /// What was tried, in order.
+    pub(crate) steps: Vec<SearchStep>,
+    /// What the loss was measured by.
+    pub(crate) metric: Option<Metric>,
+}
+
+/// Tries recipes from cheap to dear until one loses at most `limit` points.
+///
+/// # Errors
+/// Samples that cannot be read, a metric that the data or the model does not have.
+pub(crate) fn search(
+    resources: Resources<'_>,
+    base: &Recipe,
+    limit: f64,
+    allowed: Allowed,
+    progress: &mut dyn Progress,
+) -> Result<Found> {
+    let mut trials = trials::Trials::new(resources, limit, progress)?;
+    let recipe = ladder::climb(base, limit, allowed, &mut trials)?;
+    let metric = trials.metric();
+    let (steps, graph) = trials.finish();
+    Ok(Found { chosen: recipe.zip(graph), steps, metric })
+}
