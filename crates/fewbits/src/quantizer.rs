@@ -13,12 +13,12 @@ use fewbits_quantize::{
 use fewbits_report::{Latency, Overflow, Quantize};
 
 use crate::export::header_path;
-use crate::measure::accuracy::evaluate;
+use crate::measure::accuracy::{Measured, evaluate};
 use crate::measure::paired::{Loss, Metric};
 use crate::output::write_result;
 use crate::samples::Samples;
 use crate::search::budget::{SizeLimit, within};
-use crate::search::{Allowed, Found, Resources, classifies, search};
+use crate::search::{Allowed, Chosen, Found, Resources, classifies, search};
 use crate::verdict::{give_up, judge};
 use crate::{
     DataOptions, Error, Model, ModelData, Progress, Repeat, Result, RunOptions, c_name, fix_input_shapes, is_c,
@@ -328,15 +328,16 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     report.bytes_after = written.bytes;
     report.ratio = written.bytes as f64 / bytes_before as f64;
     report.notes.extend(data.notes.iter().cloned().chain(islands).chain(narrow_note(&made.recipe)));
-    measure(&job, written.graph, &data, options, &mut report, progress)?;
+    measure(&job, written.graph, made.measured, &data, options, &mut report, progress)?;
     judge(&mut report);
     Ok(report)
 }
 
-/// A recipe, and the graph that it makes.
+/// A recipe, the graph that it makes, and what was measured of it already.
 struct Made {
     recipe: Recipe,
     graph: Graph,
+    measured: Option<Measured>,
 }
 
 /// Quantizes as `recipe` says, within what `options` limit. `None`, with `report` filled, if
@@ -369,7 +370,7 @@ fn make(
         if let Some(samples) = data.calibration.as_ref().filter(|_| learns) {
             job.learn(&mut graph, samples, &recipe, options.threads, progress)?;
         }
-        return Ok(Some(Made { recipe, graph }));
+        return Ok(Some(Made { recipe, graph, measured: None }));
     };
     let started = Instant::now();
     let Found { chosen, steps, metric } = search(resources, &recipe, limit, options.allowed(&recipe), progress)?;
@@ -377,14 +378,14 @@ fn make(
     report.metric = metric.map(|m| m.name().to_owned());
     report.samples = data.measured.as_ref().map_or(0, |m| m.dataset().len() as u64);
     report.steps = steps;
-    let Some((recipe, graph)) = chosen else {
+    let Some(Chosen { recipe, graph, measured }) = chosen else {
         give_up(report, limit);
         return Ok(None);
     };
     if recipe.mode == Mode::Float16 {
         report.overflows = job.quantize(&recipe, statistics)?.1;
     }
-    Ok(Some(Made { recipe, graph }))
+    Ok(Some(Made { recipe, graph, measured: Some(measured) }))
 }
 
 /// What is to be said of weights of fewer than eight bits.
@@ -425,6 +426,7 @@ pub(crate) fn mode_name(mode: Mode) -> &'static str {
 fn measure(
     job: &Job,
     after: Graph,
+    known: Option<Measured>,
     data: &Samples,
     options: &QuantizeOptions,
     report: &mut Quantize,
@@ -434,7 +436,11 @@ fn measure(
     let mut before = Model::simplified(job.graph.clone(), &options.model, &run(options.threads))?;
     let mut model = Model::new(after, &options.output, &run(options.threads))?;
     if let Some(samples) = &data.measured {
-        let measured = evaluate(&mut model, Some(&mut before), samples, None, options.threads, progress)?;
+        let measured = match known {
+            // A search has measured the same bytes.
+            Some(measured) => measured,
+            None => evaluate(&mut model, Some(&mut before), samples, None, options.threads, progress)?,
+        };
         let result = measured.report;
         if measured.not_numbers {
             report.warnings.push("outputs hold NaN or infinity, in the float model or the quantized one".to_owned());

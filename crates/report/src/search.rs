@@ -93,8 +93,8 @@ mod tests {
         let steps = [step("min-max ranges", None, false), step("mse ranges", Some(0.75), true)];
         assert_eq!(
             text(&steps, "top-1", Style::Plain),
-            "tried                    top-1 drop     SQNR    size   time\n\
-             min-max ranges                    -  21.0 dB  300 KB  1.3 s\n\
+            "tried                     top-1 drop     SQNR    size   time\n\
+             min-max ranges                     -  21.0 dB  300 KB  1.3 s\n\
              mse ranges      0.75 (-0.50 to 2.00)  21.0 dB  300 KB  1.3 s  chosen\n"
         );
     }

@@ -231,6 +231,7 @@ fn corresponds(from: &Model, to: &Model) -> bool {
 }
 
 /// What was measured beside a reference.
+#[derive(Clone, Debug)]
 pub(crate) struct Measured {
     pub(crate) report: Evaluate,
     /// The reference's own top-1, as a fraction.
@@ -267,12 +268,19 @@ pub(crate) fn evaluate(
         progress.advance();
     }
     progress.finish();
-    Ok(Measured {
-        reference_top1: meter.reference_top1(),
-        not_numbers: meter.not_numbers(),
-        paired: *meter.paired(),
-        report: meter.finish(batches.skipped().len(), data.dataset().notes().to_vec()),
-    })
+    Ok(Measured::new(meter, batches.skipped().len(), data))
+}
+
+impl Measured {
+    /// What `meter` saw of `data`, of which `skipped` images were left out.
+    pub(crate) fn new(meter: Meter, skipped: usize, data: &ModelData) -> Measured {
+        Measured {
+            reference_top1: meter.reference_top1(),
+            not_numbers: meter.not_numbers(),
+            paired: *meter.paired(),
+            report: meter.finish(skipped, data.dataset().notes().to_vec()),
+        }
+    }
 }
 
 fn inputs_for(model: &Model, reference: Option<&Model>, batch: &SampleBatch) -> Result<Vec<fewbits_graph::Tensor>> {

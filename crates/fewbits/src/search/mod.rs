@@ -9,6 +9,7 @@ use fewbits_graph::Graph;
 use fewbits_quantize::Recipe;
 use fewbits_report::SearchStep;
 
+use crate::measure::accuracy::Measured;
 use crate::measure::paired::Metric;
 use crate::{Progress, Result};
 
@@ -16,10 +17,17 @@ pub(crate) use ladder::Allowed;
 pub(crate) use metric::classifies;
 pub(crate) use trials::Resources;
 
+/// A recipe, the graph that it makes, and what was measured of the file that the graph becomes.
+pub(crate) struct Chosen {
+    pub(crate) recipe: Recipe,
+    pub(crate) graph: Graph,
+    pub(crate) measured: Measured,
+}
+
 /// What a search found.
 pub(crate) struct Found {
-    /// The recipe that keeps the accuracy and the graph that it makes; `None` if none does.
-    pub(crate) chosen: Option<(Recipe, Graph)>,
+    /// The recipe that keeps the accuracy; `None` if none does.
+    pub(crate) chosen: Option<Chosen>,
     /// What was tried, in order.
     pub(crate) steps: Vec<SearchStep>,
     /// What the loss was measured by.
@@ -40,6 +48,7 @@ pub(crate) fn search(
     let mut trials = trials::Trials::new(resources, limit, progress)?;
     let recipe = ladder::climb(base, limit, allowed, &mut trials)?;
     let metric = trials.metric();
-    let (steps, graph) = trials.finish();
-    Ok(Found { chosen: recipe.zip(graph), steps, metric })
+    let (steps, held) = trials.finish();
+    let chosen = recipe.zip(held).map(|(recipe, (graph, measured))| Chosen { recipe, graph, measured });
+    Ok(Found { chosen, steps, metric })
 }

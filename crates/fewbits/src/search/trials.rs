@@ -11,6 +11,7 @@ use fewbits_report::SearchStep;
 
 use super::ladder::{Bench, Raise};
 use super::metric::classifies;
+use crate::measure::accuracy::Measured;
 use crate::measure::analyze::layer_samples;
 use crate::measure::paired::{Loss, Metric};
 use crate::model::RealOutput;
@@ -39,8 +40,8 @@ pub(crate) struct Trials<'a> {
     classifies: bool,
     metric: Option<Metric>,
     steps: Vec<SearchStep>,
-    /// The last graph that kept the accuracy, with its step.
-    held: Option<(usize, Graph)>,
+    /// The last that kept the accuracy: its step, its graph, and what was measured.
+    held: Option<(usize, Graph, Measured)>,
     /// The last recipe with learned rounding, and what became of it.
     learned: Option<(Recipe, Graph)>,
     /// When the work of the next step began.
@@ -70,13 +71,13 @@ impl<'a> Trials<'a> {
         self.metric
     }
 
-    /// The steps, and the graph of the one that held last.
-    pub(crate) fn finish(mut self) -> (Vec<SearchStep>, Option<Graph>) {
-        let graph = self.held.map(|(step, graph)| {
+    /// The steps; the graph of the one that held last, and what was measured of it.
+    pub(crate) fn finish(mut self) -> (Vec<SearchStep>, Option<(Graph, Measured)>) {
+        let held = self.held.map(|(step, graph, measured)| {
             self.steps[step].chosen = true;
-            graph
+            (graph, measured)
         });
-        (self.steps, graph)
+        (self.steps, held)
     }
 
     /// Measures a graph and notes the step. `real` graphs may become the result.
@@ -85,24 +86,20 @@ impl<'a> Trials<'a> {
         let (read, bytes) = round_trip(&graph, job)?;
         let options = RunOptions { threads: self.resources.threads, ..RunOptions::default() };
         let mut model = Model::new(read, job.path(), &options)?;
-        let meter = self.evaluation.meter(&mut model, self.progress)?;
-        let natural = || meter.paired().natural(self.classifies);
+        let measured = self.evaluation.measure(&mut model, self.progress)?;
+        let natural = || measured.paired.natural(self.classifies);
         let metric = *self.metric.get_or_insert_with(natural);
-        let Some(Loss { points, interval }) = meter.paired().loss(metric) else {
+        let Some(Loss { points, interval }) = measured.paired.loss(metric) else {
             return Err(Error::Usage(unmeasurable(metric)));
         };
-        let report = meter.finish(0, Vec::new());
         let holds = points <= self.limit;
-        if real && holds {
-            self.held = Some((self.steps.len(), graph));
-        }
         let now = Instant::now();
         self.steps.push(SearchStep {
             name: name.to_owned(),
             changes: changes(recipe),
-            top1: report.top1,
-            agreement: report.agreement,
-            sqnr_db: report.sqnr_db,
+            top1: measured.report.top1,
+            agreement: measured.report.agreement,
+            sqnr_db: measured.report.sqnr_db,
             drop_points: Some(points).filter(|p| p.is_finite()),
             drop_low_points: interval.map(|i| i.0),
             drop_high_points: interval.map(|i| i.1),
@@ -111,6 +108,9 @@ impl<'a> Trials<'a> {
             holds,
             chosen: false,
         });
+        if real && holds {
+            self.held = Some((self.steps.len() - 1, graph, measured));
+        }
         self.since = now;
         Ok(points)
     }
@@ -263,6 +263,8 @@ struct Evaluation {
     kept: Option<Vec<(SampleBatch, Vec<RealOutput>)>>,
     /// Whether the samples were seen to be too many to be kept.
     too_many: bool,
+    /// Images that do not decode.
+    skipped: usize,
 }
 
 impl Evaluation {
@@ -273,11 +275,18 @@ impl Evaluation {
         };
         let options = RunOptions { threads: resources.threads, ..RunOptions::default() };
         let float = Model::simplified(resources.job.graph().clone(), resources.job.path(), &options)?;
-        Ok(Evaluation { data: data.clone(), float, threads: resources.threads, kept: None, too_many: false })
+        Ok(Evaluation {
+            data: data.clone(),
+            float,
+            threads: resources.threads,
+            kept: None,
+            too_many: false,
+            skipped: 0,
+        })
     }
 
     /// Runs a model over all samples.
-    fn meter(&mut self, model: &mut Model, progress: &mut dyn Progress) -> Result<Meter> {
+    fn measure(&mut self, model: &mut Model, progress: &mut dyn Progress) -> Result<Measured> {
         let mut meter = Meter::default();
         progress.start("evaluating", self.data.runs());
         if let Some(kept) = &self.kept {
@@ -287,7 +296,8 @@ impl Evaluation {
             }
         } else {
             let (mut kept, mut bytes) = (Vec::new(), 0);
-            for batch in self.data.batches(self.threads)? {
+            let mut batches = self.data.batches(self.threads)?;
+            for batch in batches.by_ref() {
                 let batch = batch?;
                 let expected = self.float.run_real(&batch.inputs)?;
                 push(&mut meter, &self.float, model, &batch, &expected)?;
@@ -301,9 +311,10 @@ impl Evaluation {
                 }
             }
             self.kept = (!self.too_many).then_some(kept);
+            self.skipped = batches.skipped().len();
         }
         progress.finish();
-        Ok(meter)
+        Ok(Measured::new(meter, self.skipped, &self.data))
     }
 }
 
