@@ -66,4 +66,5 @@ pub use operators::supported_operators;
 pub use progress::{Progress, Silent};
 pub use quantizer::{Job, QuantizeOptions, check_output, quantize_file, recipe_path};
 pub use search::budget::SizeLimit;
+pub use search::latency::LatencyLimit;
 pub use shapes::{fix_input_shapes, run_shapes, synthetic_inputs};

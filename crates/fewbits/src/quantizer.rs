@@ -17,7 +17,8 @@ use crate::measure::accuracy::{Measured, evaluate};
 use crate::measure::paired::{Loss, Metric};
 use crate::output::write_result;
 use crate::samples::Samples;
-use crate::search::budget::{SizeLimit, within};
+use crate::search::budget::{self, SizeLimit};
+use crate::search::latency::{self, LatencyLimit};
 use crate::search::{Allowed, Chosen, Found, Resources, classifies, search};
 use crate::verdict::{give_up, judge};
 use crate::{
@@ -54,6 +55,9 @@ pub struct QuantizeOptions {
     pub metric: Option<Metric>,
     /// The most that the file may take: weights are narrowed where it costs the outputs least.
     pub max_size: Option<SizeLimit>,
+    /// The longest that a run may take on this machine with `latency_threads`: the layers that cost
+    /// the outputs most stay float as long as it does not.
+    pub max_latency: Option<LatencyLimit>,
     /// Threads for calibrating and evaluating; 0 takes all cores. The file written does not depend
     /// on it.
     pub threads: usize,
@@ -77,6 +81,7 @@ impl QuantizeOptions {
             max_drop: None,
             metric: None,
             max_size: None,
+            max_latency: None,
             threads: 0,
             latency_threads: 1,
             input_shapes: Vec::new(),
@@ -118,8 +123,12 @@ impl QuantizeOptions {
         if self.max_drop.is_some() && self.data.is_none() && self.eval.is_none() {
             return usage("--max-drop is measured on samples: give them with --data or --eval");
         }
-        if self.max_size.is_some() && self.data.is_none() && self.eval.is_none() {
-            return usage("--max-size measures layers on samples: give them with --data or --eval");
+        let budget = self.max_size.is_some() || self.max_latency.is_some();
+        if budget && self.data.is_none() && self.eval.is_none() {
+            return usage("--max-size and --max-latency measure layers on samples: give them with --data or --eval");
+        }
+        if self.max_latency.is_some() && (self.max_size.is_some() || recipe.io != IoType::Float || is_c(&self.output)) {
+            return usage("--max-latency leaves layers float: it goes with neither --max-size, nor --io, nor C");
         }
         Ok(recipe)
     }
@@ -129,7 +138,10 @@ impl QuantizeOptions {
         Allowed {
             learning: self.data.is_some() && self.samples > 0,
             wider: self.max_size.is_none(),
-            float: self.max_size.is_none() && recipe.io == IoType::Float && !is_c(&self.output),
+            float: self.max_size.is_none()
+                && self.max_latency.is_none()
+                && recipe.io == IoType::Float
+                && !is_c(&self.output),
         }
     }
 }
@@ -360,8 +372,12 @@ fn make(
         threads: options.threads,
     };
     if let Some(limit) = options.max_size {
-        let (narrowed, budget) = within(&resources, &recipe, limit.bytes(report.bytes_before), progress)?;
+        let (narrowed, budget) = budget::within(&resources, &recipe, limit.bytes(report.bytes_before), progress)?;
         (recipe, report.size_budget) = (narrowed, Some(budget));
+    }
+    if let Some(limit) = options.max_latency {
+        let (mixed, budget) = latency::within(&resources, &recipe, limit, options.latency_threads, progress)?;
+        (recipe, report.latency_budget) = (mixed, Some(budget));
     }
     let Some(limit) = options.max_drop else {
         let (mut graph, overflows) = job.quantize(&recipe, statistics)?;
@@ -390,10 +406,11 @@ fn make(
 
 /// What is to be said of weights of fewer than eight bits.
 fn narrow_note(recipe: &Recipe) -> Option<String> {
-    let narrow: Vec<String> =
-        recipe.weight_widths().into_iter().map(u8::from).filter(|&b| b < 8).map(|b| b.to_string()).collect();
+    let widths: Vec<u8> = recipe.weight_widths().into_iter().map(u8::from).collect();
+    let narrow: Vec<String> = widths.iter().filter(|&&bits| bits < 8).map(u8::to_string).collect();
+    let some = if widths.contains(&8) { "some " } else { "" };
     let bits = narrow.join(" or ");
-    (!narrow.is_empty()).then(|| format!("weights have {bits} bits each, but take a byte in the file"))
+    (!narrow.is_empty()).then(|| format!("{some}weights have {bits} bits each, but take a byte in the file"))
 }
 
 /// What of an int8 graph computes on float edges, in words; `None` if nothing does.

@@ -33,7 +33,7 @@ pub use evaluate::Evaluate;
 pub use export::{Export, ExportLayer};
 pub use inspect::{Edge, Inspect, OpCount, Port, Storage};
 pub use latency::Latency;
-pub use quantize::{Overflow, Quantize, SizeBudget, WidthCount};
+pub use quantize::{LatencyBudget, Overflow, Quantize, SizeBudget, WidthCount};
 pub use run::{Output, Run};
 pub use search::SearchStep;
 pub use style::Style;

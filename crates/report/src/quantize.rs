@@ -36,6 +36,23 @@ pub struct SizeBudget {
     pub widths: Vec<WidthCount>,
 }
 
+/// What `--max-latency` did. All times are medians of runs on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LatencyBudget {
+    /// The longest that a run may take.
+    pub limit_ms: f64,
+    /// A run of the float model.
+    pub float_ms: f64,
+    /// A run with all layers quantized.
+    pub quantized_ms: f64,
+    /// A run with the layers that were chosen.
+    pub measured_ms: f64,
+    /// Layers that could be quantized.
+    pub layers: u64,
+    /// Of these, those that stay float.
+    pub float_layers: u64,
+}
+
 /// The summary that ends every quantization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Quantize {
@@ -95,6 +112,8 @@ pub struct Quantize {
     pub search_seconds: Option<f64>,
     /// What `--max-size` chose; `null` without it.
     pub size_budget: Option<SizeBudget>,
+    /// What `--max-latency` chose; `null` without it.
+    pub latency_budget: Option<LatencyBudget>,
     /// Tensors in which half precision overflowed.
     pub overflows: Vec<Overflow>,
     /// Samples that were left out because their image does not decode.
@@ -150,6 +169,17 @@ impl Quantize {
             let widths: Vec<String> = budget.widths.iter().map(width).collect();
             let (counted, limit) = (format::bytes(budget.counted_bytes), format::bytes(budget.limit_bytes));
             text.push_str(&format!("layers: {}; {counted} of at most {limit}, packed\n", widths.join(", ")));
+        }
+        if let Some(budget) = &self.latency_budget {
+            text.push_str(&format!(
+                "layers: {} of {} stay float; {} of at most {} (all float {}, none {})\n",
+                budget.float_layers,
+                budget.layers,
+                format::milliseconds(budget.measured_ms),
+                format::milliseconds(budget.limit_ms),
+                format::milliseconds(budget.float_ms),
+                format::milliseconds(budget.quantized_ms),
+            ));
         }
         if !self.steps.is_empty() {
             text.push_str(&search::text(&self.steps, self.metric.as_deref().unwrap_or_default(), style));

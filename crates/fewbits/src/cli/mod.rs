@@ -8,7 +8,7 @@ mod values;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use fewbits::{Metric, SizeLimit};
+use fewbits::{LatencyLimit, Metric, SizeLimit};
 
 pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use export::ExportArgs;
@@ -105,6 +105,10 @@ pub(crate) struct QuantizeArgs {
     /// as 300000, 300K or 1.5M, or a share of the float model as 0.2 or 20%
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<SizeLimit>,
+    /// Leave those layers float whose quantization costs most, as long as a run on this machine takes
+    /// at most this: a time as 5ms, or a share of the float model's as 60%
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_latency: Option<LatencyLimit>,
     /// Samples to measure on instead of held-back ones
     #[arg(long, value_name = "DATA")]
     pub(crate) eval: Option<PathBuf>,

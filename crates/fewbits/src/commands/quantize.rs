@@ -30,6 +30,7 @@ fn options(args: &QuantizeArgs) -> Result<QuantizeOptions> {
         max_drop: args.max_drop.map(|drop| drop.0),
         metric: args.metric,
         max_size: args.max_size,
+        max_latency: args.max_latency,
         threads: args.threads.unwrap_or(0),
         latency_threads: args.threads.unwrap_or(1),
         input_shapes: shapes(&args.input_shape),

@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 mod ladder;
+pub(crate) mod latency;
 mod metric;
 mod trials;
 

@@ -133,6 +133,23 @@ fn widths_are_chosen_under_a_size() {
 }
 
 #[test]
+fn slack_in_latency_buys_accuracy() {
+    let place = Place::new();
+    let line = "quantize digits_cnn.onnx --data digits.npz --max-latency";
+    let whole = place.json("quantize digits_cnn.onnx -o w.onnx --data digits.npz");
+    // All the time of the world: nothing has to be quantized.
+    let idle = place.json(&format!("{line} 100s -o a.onnx"));
+    let budget = &idle["latency_budget"];
+    assert!(budget["layers"].as_u64() > Some(3), "{budget}");
+    assert_eq!(budget["layers"], budget["float_layers"]);
+    assert!(number(&idle, "sqnr_db") > number(&whole, "sqnr_db") + 20.0, "{idle}");
+    place.ok("quantize digits_cnn.onnx -o b.onnx --data digits.npz --recipe a.recipe.toml");
+    assert_eq!(place.bytes("a.onnx"), place.bytes("b.onnx"));
+    place.fails(&format!("{line} 0.001us -o c.onnx"), 2, &["--max-latency 0.000001ms", "cannot be met", "as float"]);
+    place.fails(&format!("{line} 1s --io int8 -o c.onnx"), 2, &["--io"]);
+}
+
+#[test]
 fn overrides_of_a_recipe_reach_their_layers() {
     let place = Place::new();
     let recipe = "mode = 'int8'\nweights = 4\n[operators.FullyConnected]\nweights = 8\n";
