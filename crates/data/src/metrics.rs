@@ -252,6 +252,16 @@ impl Difference {
         (self.count > 0).then_some(cosine)
     }
 
+    /// Energy of the reference: Σ r².
+    pub fn signal(&self) -> f64 {
+        self.signal
+    }
+
+    /// Energy of the difference: Σ (r − x)².
+    pub fn noise(&self) -> f64 {
+        self.noise
+    }
+
     /// Mean squared error; `None` before any element.
     pub fn mse(&self) -> Option<f64> {
         (self.count > 0).then(|| self.noise / self.count as f64)

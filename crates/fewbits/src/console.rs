@@ -43,6 +43,15 @@ impl Console {
         }
     }
 
+    /// Lines on stderr: why there is no result.
+    pub(crate) fn missed(&self, reasons: &[String]) {
+        for reason in reasons {
+            let line = format!("{} {reason}\n", self.err.error("error:"));
+            // There is nowhere left to say that stderr is closed.
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+    }
+
     /// One line on stderr: the error, what caused it, and nothing twice.
     pub(crate) fn error(&self, error: &Error) {
         let line = format!("{} {}\n", self.err.error("error:"), chain(error));

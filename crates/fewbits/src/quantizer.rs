@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use fewbits_data::Dataset;
 use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify};
 use fewbits_graph::{DType, Graph, Op, Tensor};
 use fewbits_quantize::{
@@ -13,21 +13,18 @@ use fewbits_quantize::{
 use fewbits_report::{Latency, Overflow, Quantize};
 
 use crate::export::header_path;
-use crate::measure::accuracy::evaluate;
+use crate::measure::accuracy::{Measured, evaluate};
+use crate::measure::paired::{Loss, Metric};
 use crate::output::write_result;
+use crate::samples::Samples;
+use crate::search::budget::{self, SizeLimit};
+use crate::search::latency::{self, LatencyLimit};
+use crate::search::{Allowed, Chosen, Found, Resources, classifies, search};
+use crate::verdict::{give_up, judge};
 use crate::{
     DataOptions, Error, Model, ModelData, Progress, Repeat, Result, RunOptions, c_name, fix_input_shapes, is_c,
     model_format, read_model, run_shapes, size_on_disk, synthetic_inputs, time_runs,
 };
-
-/// Most samples held back from calibration to measure on.
-const HELD_BACK: usize = 50;
-
-/// Agreement below this is called bad.
-const BAD_AGREEMENT: f64 = 0.9;
-
-/// SQNR below this, in decibels, is called bad.
-const BAD_SQNR_DB: f64 = 10.0;
 
 /// What `quantize` is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,9 +45,19 @@ pub struct QuantizeOptions {
     pub eval: Option<PathBuf>,
     /// How the data is read.
     pub data_options: DataOptions,
-    /// The most percentage points of top-1 (of agreement, without labels) that may be lost for the
-    /// result to be accepted.
+    /// The most percentage points that may be lost, by `metric`. Recipes are tried from cheap to dear
+    /// until one loses no more; what `recipe` says other than the default of its mode is kept in all
+    /// of them. If none holds, nothing is written. Without `eval`, all samples that are not
+    /// calibrated with are measured on.
     pub max_drop: Option<f64>,
+    /// What a loss is measured by; if not given, top-1 where there are labels, else agreement for
+    /// models whose outputs are classes, else the outputs' error.
+    pub metric: Option<Metric>,
+    /// The most that the file may take: weights are narrowed where it costs the outputs least.
+    pub max_size: Option<SizeLimit>,
+    /// The longest that a run may take on this machine with `latency_threads`: the layers that cost
+    /// the outputs most stay float as long as it does not.
+    pub max_latency: Option<LatencyLimit>,
     /// Threads for calibrating and evaluating; 0 takes all cores. The file written does not depend
     /// on it.
     pub threads: usize,
@@ -72,6 +79,9 @@ impl QuantizeOptions {
             eval: None,
             data_options: DataOptions::default(),
             max_drop: None,
+            metric: None,
+            max_size: None,
+            max_latency: None,
             threads: 0,
             latency_threads: 1,
             input_shapes: Vec::new(),
@@ -98,8 +108,11 @@ impl QuantizeOptions {
             return usage("integer inputs and outputs (--io) need mode int8: the other modes compute in float between");
         }
         let learned = recipe.weight_rounding == WeightRounding::Learned;
-        if recipe.mode == Mode::Float16 && (learned || recipe.weights != WeightBits::default()) {
-            return usage("learned rounding and --weights are for integer weights: use --mode int8 or dynamic");
+        let narrow = recipe.weight_widths() != [WeightBits::default()] || self.max_size.is_some();
+        if recipe.mode == Mode::Float16 && (learned || narrow) {
+            return usage(
+                "learned rounding, --weights and --max-size are for integer weights: use --mode int8 or dynamic",
+            );
         }
         if recipe.mode != Mode::Int8 && recipe.activations != ActivationBits::default() {
             return usage("--activations is for the integer activations of --mode int8");
@@ -113,7 +126,26 @@ impl QuantizeOptions {
         if self.max_drop.is_some() && self.data.is_none() && self.eval.is_none() {
             return usage("--max-drop is measured on samples: give them with --data or --eval");
         }
+        let budget = self.max_size.is_some() || self.max_latency.is_some();
+        if budget && self.data.is_none() && self.eval.is_none() {
+            return usage("--max-size and --max-latency measure layers on samples: give them with --data or --eval");
+        }
+        if self.max_latency.is_some() && (self.max_size.is_some() || recipe.io != IoType::Float || is_c(&self.output)) {
+            return usage("--max-latency leaves layers float: it goes with neither --max-size, nor --io, nor C");
+        }
         Ok(recipe)
+    }
+
+    /// Steps of a search that make sense.
+    fn allowed(&self, recipe: &Recipe) -> Allowed {
+        Allowed {
+            learning: self.data.is_some() && self.samples > 0,
+            wider: self.max_size.is_none(),
+            float: self.max_size.is_none()
+                && self.max_latency.is_none()
+                && recipe.io == IoType::Float
+                && !is_c(&self.output),
+        }
     }
 }
 
@@ -182,6 +214,16 @@ impl Job {
     /// The float graph that will be quantized.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// The model's name in messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The format whose rules the result follows.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Runs all samples and gathers what ranges are chosen from, and how many images were left out.
@@ -270,7 +312,8 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     let job = Job::new(graph, &options.model, recipe.mode, format)?;
     // The other modes choose no ranges, but a bias can be corrected with what samples show.
     let learns = recipe.weight_rounding == WeightRounding::Learned;
-    let calibrates = recipe.mode == Mode::Int8 || ((recipe.bias_correction || learns) && options.samples > 0);
+    let useful = recipe.bias_correction || learns || options.max_drop.is_some();
+    let calibrates = recipe.mode == Mode::Int8 || (useful && options.samples > 0);
     let data = Samples::open(options, &job, calibrates)?;
     let (statistics, skipped) = match &data.calibration {
         Some(samples) => {
@@ -279,33 +322,98 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         }
         None => (None, 0),
     };
-    let (mut quantized, overflows) = job.quantize(&recipe, statistics.as_ref())?;
-    if let Some(samples) = data.calibration.as_ref().filter(|_| learns) {
-        job.learn(&mut quantized, samples, &recipe, options.threads, progress)?;
-    }
-    let islands = (recipe.mode == Mode::Int8).then(|| float_islands(&quantized)).flatten();
-    let bits = u8::from(recipe.weights);
-    let narrow = (bits < 8).then(|| format!("weights have {bits} bits each, but take a byte in the file"));
-    let written = write_result(quantized, &recipe, options)?;
     let mut report = Quantize {
         model: options.model.display().to_string(),
-        output: written.files,
-        recipe: recipe_path(&options.output).display().to_string(),
         mode: mode_name(recipe.mode).to_owned(),
         bytes_before,
-        bytes_after: written.bytes,
-        ratio: written.bytes as f64 / bytes_before as f64,
         calibration_samples: statistics.as_ref().map_or(0, |s| s.samples as u64),
-        overflows,
         skipped: skipped as u64,
         max_drop_points: options.max_drop,
-        notes: data.notes.iter().cloned().chain(islands).chain(narrow).collect(),
         ..Quantize::default()
     };
+    let Some(made) = make(options, &job, &data, statistics.as_ref(), recipe, &mut report, progress)? else {
+        report.notes.splice(0..0, data.notes);
+        return Ok(report);
+    };
     drop(statistics);
-    measure(&job, written.graph, &data, options, &mut report, progress)?;
+    let islands = (made.recipe.mode == Mode::Int8).then(|| float_islands(&made.graph)).flatten();
+    let written = write_result(made.graph, &made.recipe, options)?;
+    report.output = written.files;
+    report.recipe = recipe_path(&options.output).display().to_string();
+    report.bytes_after = written.bytes;
+    report.ratio = written.bytes as f64 / bytes_before as f64;
+    report.notes.extend(data.notes.iter().cloned().chain(islands).chain(narrow_note(&made.recipe)));
+    measure(&job, written.graph, made.measured, &data, options, &mut report, progress)?;
     judge(&mut report);
     Ok(report)
+}
+
+/// A recipe, the graph that it makes, and what was measured of it already.
+struct Made {
+    recipe: Recipe,
+    graph: Graph,
+    measured: Option<Measured>,
+}
+
+/// Quantizes as `recipe` says, within what `options` limit. `None`, with `report` filled, if
+/// `options.max_drop` cannot be met.
+fn make(
+    options: &QuantizeOptions,
+    job: &Job,
+    data: &Samples,
+    statistics: Option<&Statistics>,
+    mut recipe: Recipe,
+    report: &mut Quantize,
+    progress: &mut dyn Progress,
+) -> Result<Option<Made>> {
+    let resources = Resources {
+        job,
+        statistics,
+        calibration: data.calibration.as_ref(),
+        measured: data.measured.as_ref(),
+        metric: options.metric,
+        threads: options.threads,
+    };
+    if let Some(limit) = options.max_size {
+        let (narrowed, budget) = budget::within(&resources, &recipe, limit.bytes(report.bytes_before), progress)?;
+        (recipe, report.size_budget) = (narrowed, Some(budget));
+    }
+    if let Some(limit) = options.max_latency {
+        let (mixed, budget) = latency::within(&resources, &recipe, limit, options.latency_threads, progress)?;
+        (recipe, report.latency_budget) = (mixed, Some(budget));
+    }
+    let Some(limit) = options.max_drop else {
+        let (mut graph, overflows) = job.quantize(&recipe, statistics)?;
+        report.overflows = overflows;
+        let learns = recipe.weight_rounding == WeightRounding::Learned;
+        if let Some(samples) = data.calibration.as_ref().filter(|_| learns) {
+            job.learn(&mut graph, samples, &recipe, options.threads, progress)?;
+        }
+        return Ok(Some(Made { recipe, graph, measured: None }));
+    };
+    let started = Instant::now();
+    let Found { chosen, steps, metric } = search(resources, &recipe, limit, options.allowed(&recipe), progress)?;
+    report.search_seconds = Some(started.elapsed().as_secs_f64());
+    report.metric = metric.map(|m| m.name().to_owned());
+    report.samples = data.measured.as_ref().map_or(0, |m| m.dataset().len() as u64);
+    report.steps = steps;
+    let Some(Chosen { recipe, graph, measured }) = chosen else {
+        give_up(report, limit);
+        return Ok(None);
+    };
+    if recipe.mode == Mode::Float16 {
+        report.overflows = job.quantize(&recipe, statistics)?.1;
+    }
+    Ok(Some(Made { recipe, graph, measured: Some(measured) }))
+}
+
+/// What is to be said of weights of fewer than eight bits.
+fn narrow_note(recipe: &Recipe) -> Option<String> {
+    let widths: Vec<u8> = recipe.weight_widths().into_iter().map(u8::from).collect();
+    let narrow: Vec<String> = widths.iter().filter(|&&bits| bits < 8).map(u8::to_string).collect();
+    let some = if widths.contains(&8) { "some " } else { "" };
+    let bits = narrow.join(" or ");
+    (!narrow.is_empty()).then(|| format!("{some}weights have {bits} bits each, but take a byte in the file"))
 }
 
 /// What of an int8 graph computes on float edges, in words; `None` if nothing does.
@@ -335,56 +443,10 @@ pub(crate) fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// The samples of a quantization.
-struct Samples {
-    calibration: Option<ModelData>,
-    measured: Option<ModelData>,
-    notes: Vec<String>,
-}
-
-impl Samples {
-    fn open(options: &QuantizeOptions, job: &Job, calibrates: bool) -> Result<Samples> {
-        let open = |path: &PathBuf| ModelData::open(path, &job.graph, &options.model, &options.data_options);
-        let data = options.data.as_ref().map(open).transpose()?;
-        let eval = options.eval.as_ref().map(open).transpose()?;
-        let mut notes: Vec<String> = Vec::new();
-        for note in data.iter().chain(&eval).flat_map(|d| d.dataset().notes()) {
-            if !notes.contains(note) {
-                notes.push(note.clone());
-            }
-        }
-        let Some(data) = data else {
-            return Ok(Samples { calibration: None, measured: eval, notes });
-        };
-        let (calibration, held) = match (calibrates, &eval) {
-            (true, Some(_)) => (data.dataset().spread(options.samples), None),
-            (true, None) => hold_back(data.dataset(), options.samples),
-            (false, _) => (data.dataset().take(0), Some(data.dataset().spread(HELD_BACK))),
-        };
-        if calibrates && held.is_none() && eval.is_none() {
-            notes.push("there is one sample only: nothing could be held back to measure on".to_owned());
-        }
-        let held = held.map(|held| data.with(held));
-        Ok(Samples { calibration: calibrates.then(|| data.with(calibration)), measured: eval.or(held), notes })
-    }
-}
-
-/// Samples to calibrate with, and others to measure on.
-pub(crate) fn hold_back(data: &Dataset, samples: usize) -> (Dataset, Option<Dataset>) {
-    if data.len() > samples {
-        let (calibration, rest) = data.split(samples);
-        return (calibration, Some(rest.spread(HELD_BACK)));
-    }
-    if data.len() < 2 {
-        return (data.clone(), None);
-    }
-    let (held, calibration) = data.split((data.len() / 10).clamp(1, HELD_BACK));
-    (calibration, Some(held))
-}
-
 fn measure(
     job: &Job,
     after: Graph,
+    known: Option<Measured>,
     data: &Samples,
     options: &QuantizeOptions,
     report: &mut Quantize,
@@ -394,7 +456,11 @@ fn measure(
     let mut before = Model::simplified(job.graph.clone(), &options.model, &run(options.threads))?;
     let mut model = Model::new(after, &options.output, &run(options.threads))?;
     if let Some(samples) = &data.measured {
-        let measured = evaluate(&mut model, Some(&mut before), samples, None, options.threads, progress)?;
+        let measured = match known {
+            // A search has measured the same bytes.
+            Some(measured) => measured,
+            None => evaluate(&mut model, Some(&mut before), samples, None, options.threads, progress)?,
+        };
         let result = measured.report;
         if measured.not_numbers {
             report.warnings.push("outputs hold NaN or infinity, in the float model or the quantized one".to_owned());
@@ -403,6 +469,12 @@ fn measure(
         (report.agreement, report.sqnr_db, report.cosine) = (result.agreement, result.sqnr_db, result.cosine);
         (report.top1_before, report.top1_after) = (measured.reference_top1, result.top1);
         report.skipped += result.skipped;
+        let metric = options.metric.unwrap_or_else(|| measured.paired.natural(classifies(&job.graph)));
+        if let Some(Loss { points, interval }) = measured.paired.loss(metric) {
+            report.metric = Some(metric.name().to_owned());
+            report.drop_points = Some(points).filter(|p| p.is_finite());
+            (report.drop_low_points, report.drop_high_points) = (interval.map(|i| i.0), interval.map(|i| i.1));
+        }
     }
     let inputs = match &data.measured {
         Some(samples) => first_inputs(samples)?,
@@ -440,49 +512,6 @@ fn first_inputs(data: &ModelData) -> Result<Vec<Tensor>> {
 fn median_ms(model: &mut Model, inputs: &[Tensor]) -> Result<f64> {
     let times = time_runs(model, inputs, Repeat::SHORT)?;
     Ok(Latency::of_seconds(&times).map_or(0.0, |l| l.median_ms))
-}
-
-/// Draws the conclusions: what was lost, whether that is accepted, what looks bad.
-fn judge(report: &mut Quantize) {
-    let points = |before: f64, after: f64| (before - after) * 100.0;
-    report.drop_points = match (report.top1_before, report.top1_after, report.agreement) {
-        (Some(before), Some(after), _) => Some(points(before, after)),
-        (_, _, Some(agreement)) => Some(points(1.0, agreement)),
-        _ => None,
-    };
-    let mut warnings = Vec::new();
-    if let Some(agreement) = report.agreement.filter(|&a| a < BAD_AGREEMENT) {
-        warnings.push(format!(
-            "the quantized model gives the float model's answer on only {:.1} % of the samples; `fewbits compare` \
-             shows the layers to --exclude",
-            100.0 * agreement
-        ));
-    }
-    if let Some(db) = report.sqnr_db.filter(|&db| db < BAD_SQNR_DB) {
-        warnings.push(format!(
-            "the outputs are far from the float model's: SQNR {db:.1} dB; `fewbits compare` shows the layers to \
-             --exclude"
-        ));
-    }
-    for overflow in &report.overflows {
-        warnings.push(format!(
-            "`{}` has {} element(s) beyond half precision; it stays float32",
-            overflow.tensor, overflow.elements
-        ));
-    }
-    report.accepted = match (report.max_drop_points, report.drop_points) {
-        (None, _) => true,
-        (Some(most), Some(lost)) => lost <= most,
-        (Some(_), None) => false,
-    };
-    if !report.accepted {
-        let lost = report
-            .drop_points
-            .map_or_else(|| "no measurable accuracy".to_owned(), |d| format!("a loss of {d:.2} points"));
-        let most = report.max_drop_points.unwrap_or_default();
-        warnings.push(format!("{lost} exceeds --max-drop {most}; the files were written all the same"));
-    }
-    report.warnings.extend(warnings);
 }
 
 #[cfg(test)]
@@ -539,33 +568,5 @@ mod tests {
         options.data = Some("x.npz".into());
         assert_eq!(options.effective_recipe().mode, Mode::Int8);
         assert_eq!(recipe_path(Path::new("a/m.int8.tflite")), Path::new("a/m.int8.recipe.toml"));
-    }
-
-    #[test]
-    fn drop_is_top1_where_there_are_labels_else_agreement() {
-        let mut report = Quantize {
-            samples: 50,
-            agreement: Some(0.95),
-            sqnr_db: Some(20.0),
-            max_drop_points: Some(1.0),
-            ..Quantize::default()
-        };
-        judge(&mut report);
-        assert!((report.drop_points.unwrap() - 5.0).abs() < 1e-9 && !report.accepted);
-        let mut labelled =
-            Quantize { top1_before: Some(0.9), top1_after: Some(0.895), warnings: vec![], ..report.clone() };
-        judge(&mut labelled);
-        assert!(labelled.accepted && labelled.warnings.is_empty());
-        let mut unmeasured = Quantize { max_drop_points: Some(1.0), ..Quantize::default() };
-        judge(&mut unmeasured);
-        assert!(!unmeasured.accepted);
-    }
-
-    #[test]
-    fn bad_results_are_called_bad() {
-        let mut report = Quantize { samples: 5, agreement: Some(0.5), sqnr_db: Some(3.0), ..Quantize::default() };
-        judge(&mut report);
-        assert_eq!(report.warnings.len(), 2);
-        assert!(report.warnings[0].contains("50.0 %") && report.warnings[1].contains("3.0 dB"));
     }
 }

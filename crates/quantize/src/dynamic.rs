@@ -9,7 +9,7 @@ use crate::plan::excluded_nodes;
 use crate::rounding::Filters;
 use crate::tables::quantize_tables;
 use crate::weights::quantize_layer_weights;
-use crate::{Recipe, Result, Statistics};
+use crate::{Recipe, Result, Statistics, WeightBits};
 
 /// Constants with fewer elements stay float: they would save nothing and cost accuracy (the rule
 /// of TFLite's converter).
@@ -41,8 +41,8 @@ pub(crate) fn narrow_weights(
     statistics: Option<&Statistics>,
     recipe: &Recipe,
 ) {
-    // By axis too: two kinds of layers may share a tensor.
-    let mut quantized: BTreeMap<(ValueId, usize), (ValueId, Vec<f64>)> = BTreeMap::new();
+    // By axis and bits too: two kinds of layers may share a tensor.
+    let mut quantized: BTreeMap<(ValueId, usize, WeightBits), (ValueId, Vec<f64>)> = BTreeMap::new();
     for index in 0..out.nodes.len() {
         let node = &out.nodes[index];
         let Some(id) = weights(out, node).filter(|_| chosen(node)) else { continue };
@@ -51,8 +51,9 @@ pub(crate) fn narrow_weights(
         else {
             continue;
         };
-        let (new, rounded) = quantized.entry((id, filters.axis)).or_insert_with(|| {
-            let (tensor, quant) = quantize_layer_weights(data, filters, recipe, |_| 0.0);
+        let bits = recipe.weight_bits(node);
+        let (new, rounded) = quantized.entry((id, filters.axis, bits)).or_insert_with(|| {
+            let (tensor, quant) = quantize_layer_weights(data, filters, recipe, bits, |_| 0.0);
             let rounded = dequantized(&tensor, &quant);
             let new = out.add_constant(format!("{}_int8", value.name), tensor);
             out.value_mut(new).quant = Some(quant);

@@ -39,6 +39,16 @@ pub enum Error {
         /// The nearest name, as a sentence, or empty.
         hint: String,
     },
+    /// An override names a node without weights.
+    #[error(
+        "the recipe overrides the weights of `{node}`, but {op} has none; only convolutions and fully-connected layers do"
+    )]
+    NoWeights {
+        /// The name given.
+        node: String,
+        /// Its operator.
+        op: &'static str,
+    },
     /// Integer inputs and outputs were asked for, but an operator has no integer form.
     #[error("integer-only output is not possible: these operators have no int8 form: {nodes}")]
     FloatLeft {

@@ -197,7 +197,8 @@ impl<'a> Rewriter<'a> {
         };
         let smallest = |c: usize| smallest_scale(largest(c), input_scale);
         let Some(filters) = Filters::of(&node.op, data.shape()) else { return };
-        let (tensor, quant) = quantize_layer_weights(data, filters, self.recipe, smallest);
+        let (tensor, quant) =
+            quantize_layer_weights(data, filters, self.recipe, self.recipe.weight_bits(node), smallest);
         let means = self.statistics.channel_means(*x).filter(|_| self.recipe.bias_correction);
         if let Some(shift) = means.and_then(|means| mean_shift(node, data, &dequantized(&tensor, &quant), &means)) {
             let zeros = || (format!("{}_bias", source.name), vec![0.0; shift.len()]);

@@ -8,6 +8,7 @@
 
 mod analysis;
 mod bias;
+mod budget;
 mod calibrate;
 mod diagnose;
 mod domain;
@@ -28,9 +29,11 @@ mod rounding;
 mod sensitivity;
 mod tables;
 mod weights;
+mod widths;
 
 pub use analysis::{Comparison, LayerError, adapt_inputs, compare};
 pub use bias::quantized_bias;
+pub use budget::{Choice, choose};
 pub use calibrate::{Calibrator, Statistics};
 pub use diagnose::{
     ActivationProfile, Bins, Cause, Diagnosis, Finding, LayerProfile, Remedy, Side, WeightProfile, diagnose,
@@ -46,9 +49,11 @@ pub use lower::lower;
 pub use narrow::ActivationBits;
 pub use params::{ActivationParams, activation_params};
 pub use range::{Calibration, Ranges};
-pub use recipe::{Format, IoType, Mode, Recipe};
+pub use recipe::{Format, IoType, LayerKind, Mode, Override, Recipe};
+pub use reuse::with_learned_layers;
 pub use rounding::WeightRounding;
 pub use sensitivity::{
     Form, LayerSensitivity, Probe, Sensitivity, forms, quantize_graph, quantized_layers, sensitivity,
 };
 pub use weights::{WeightBits, WeightScales, check_weights, quantize_weights};
+pub use widths::{LayerWidths, layer_widths, weight_layers};

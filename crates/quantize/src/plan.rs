@@ -8,7 +8,7 @@ use fewbits_graph::{DType, Graph, Node, Op, ValueId};
 use crate::domain::{Constraint, IntegerForm, integer_form};
 use crate::narrow::{Narrow, narrow_edges};
 use crate::tables::table;
-use crate::{ActivationParams, Error, Format, IoType, Ranges, Recipe, Result, Statistics, activation_params};
+use crate::{ActivationParams, Format, IoType, Ranges, Recipe, Result, Statistics, activation_params};
 
 /// How many times wider one addend's range may be than the other's before the narrow one would be
 /// left with fewer than four of the 256 levels. Attention masks (additions of −10⁴ or −10³⁸) are
@@ -54,15 +54,9 @@ impl Plan {
     }
 }
 
-/// The names in `--exclude`, each of which must exist.
+/// The names in `--exclude`; they, and those of overrides, must exist.
 pub(crate) fn excluded_nodes<'a>(graph: &Graph, recipe: &'a Recipe) -> Result<BTreeSet<&'a str>> {
-    for name in &recipe.exclude {
-        if !graph.nodes.iter().any(|n| n.name == *name) {
-            let near = graph.nodes.iter().map(|n| &n.name).filter(|n| n.contains(name.as_str())).min();
-            let hint = near.map_or_else(String::new, |n| format!("; did you mean `{n}`?"));
-            return Err(Error::UnknownNode { name: name.clone(), hint });
-        }
-    }
+    recipe.check_names(graph)?;
     Ok(recipe.exclude.iter().map(String::as_str).collect())
 }
 

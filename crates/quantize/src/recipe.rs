@@ -1,7 +1,9 @@
 //! What to do: the command line's flags and a recipe file are two spellings of [`Recipe`].
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use fewbits_graph::{Graph, Node, Op};
 use serde::{Deserialize, Serialize};
 
 use crate::{ActivationBits, Calibration, Error, Result, WeightBits, WeightRounding, WeightScales};
@@ -41,6 +43,41 @@ pub enum Format {
     Tflite,
 }
 
+/// Operators with weights, by the names that reports use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LayerKind {
+    /// Convolution.
+    Conv2d,
+    /// Convolution of each channel alone.
+    DepthwiseConv2d,
+    /// Transposed convolution.
+    ConvTranspose2d,
+    /// Fully-connected layer.
+    FullyConnected,
+}
+
+impl LayerKind {
+    /// The kind of an operator; `None` for those without weights.
+    pub fn of(op: &Op) -> Option<LayerKind> {
+        match op {
+            Op::Conv2d(_) => Some(LayerKind::Conv2d),
+            Op::DepthwiseConv2d(_) => Some(LayerKind::DepthwiseConv2d),
+            Op::ConvTranspose2d(_) => Some(LayerKind::ConvTranspose2d),
+            Op::FullyConnected(_) => Some(LayerKind::FullyConnected),
+            _ => None,
+        }
+    }
+}
+
+/// What some layers have instead of what the recipe says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Override {
+    /// Bits of integer weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightBits>,
+}
+
 /// How a model is quantized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -75,6 +112,13 @@ pub struct Recipe {
     /// Nodes that stay float.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// What all layers of a kind have instead: `[operators.DepthwiseConv2d]`, `weights = 8`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operators: BTreeMap<LayerKind, Override>,
+    /// What single layers have instead, by the node's name; they go before `operators`:
+    /// `[overrides."first/conv"]`, `weights = 8`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, Override>,
 }
 
 /// The default of options that are on unless a recipe says otherwise.
@@ -96,7 +140,50 @@ impl Recipe {
             bias_correction: on(),
             io: IoType::default(),
             exclude: Vec::new(),
+            operators: BTreeMap::new(),
+            overrides: BTreeMap::new(),
         }
+    }
+
+    /// Bits of a layer's integer weights: its own override, that of its kind, or the recipe's.
+    pub fn weight_bits(&self, node: &Node) -> WeightBits {
+        let own = self.overrides.get(&node.name).and_then(|o| o.weights);
+        let of_kind = || LayerKind::of(&node.op).and_then(|kind| self.operators.get(&kind)?.weights);
+        own.or_else(of_kind).unwrap_or(self.weights)
+    }
+
+    /// Every bit width that the recipe gives to weights of some layer, narrowest first.
+    pub fn weight_widths(&self) -> Vec<WeightBits> {
+        let others = self.operators.values().chain(self.overrides.values()).filter_map(|o| o.weights);
+        let mut widths: Vec<WeightBits> = others.chain([self.weights]).collect();
+        widths.sort();
+        widths.dedup();
+        widths
+    }
+
+    /// Refuses names that are no node's, and overrides of nodes without weights.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNode`], [`Error::NoWeights`].
+    pub(crate) fn check_names(&self, graph: &Graph) -> Result<()> {
+        let find = |name: &String| match graph.nodes.iter().find(|n| n.name == *name) {
+            Some(node) => Ok(node),
+            None => {
+                let near = graph.nodes.iter().map(|n| &n.name).filter(|n| n.contains(name.as_str())).min();
+                let hint = near.map_or_else(String::new, |n| format!("; did you mean `{n}`?"));
+                Err(Error::UnknownNode { name: name.clone(), hint })
+            }
+        };
+        for name in &self.exclude {
+            find(name)?;
+        }
+        for name in self.overrides.keys() {
+            let node = find(name)?;
+            if LayerKind::of(&node.op).is_none() {
+                return Err(Error::NoWeights { node: name.clone(), op: node.op.name() });
+            }
+        }
+        Ok(())
     }
 
     /// Reads a recipe file.
@@ -113,5 +200,47 @@ impl Recipe {
     pub fn to_toml(&self) -> String {
         // A struct of strings, enums and booleans always has a TOML form.
         toml::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fewbits_graph::ops::{FullyConnected, Unary, UnaryKind};
+    use fewbits_graph::{Activation, DType, Shape};
+
+    const TEXT: &str = "mode = 'int8'\nweights = 4\n[operators.FullyConnected]\nweights = 6\n\
+                        [overrides.\"a/b\"]\nweights = 8\n";
+
+    fn bits(recipe: &Recipe, name: &str, op: Op) -> u8 {
+        recipe.weight_bits(&Node { name: name.to_owned(), op, inputs: Vec::new(), outputs: Vec::new() }).into()
+    }
+
+    #[test]
+    fn the_nearest_word_on_a_layer_counts() {
+        let recipe: Recipe = toml::from_str(TEXT).unwrap();
+        let dense = || FullyConnected { activation: Activation::None }.into();
+        assert_eq!(bits(&recipe, "a/b", dense()), 8);
+        assert_eq!(bits(&recipe, "a", dense()), 6);
+        assert_eq!(bits(&recipe, "a", Unary { kind: UnaryKind::Exp }.into()), 4);
+        let widths: Vec<u8> = recipe.weight_widths().into_iter().map(u8::from).collect();
+        assert_eq!(widths, [4, 6, 8]);
+        assert_eq!(toml::from_str::<Recipe>(&recipe.to_toml()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn overrides_are_checked() {
+        assert!(!Recipe::new(Mode::Int8).to_toml().contains("over"));
+        let wrong = TEXT.replace("FullyConnected", "Relu");
+        assert!(toml::from_str::<Recipe>(&wrong).unwrap_err().to_string().contains("DepthwiseConv2d"));
+        let mut graph = Graph::default();
+        let x = graph.add_input("x", DType::F32, Shape::fixed(&[1, 4]));
+        graph.outputs = vec![graph.add_node("a/b/exp", Unary { kind: UnaryKind::Exp }, &[Some(x)], "y")];
+        let mut recipe: Recipe = toml::from_str(TEXT).unwrap();
+        let message = recipe.check_names(&graph).unwrap_err().to_string();
+        assert!(message.contains("`a/b`") && message.contains("did you mean `a/b/exp`"), "{message}");
+        recipe.overrides = BTreeMap::from([("a/b/exp".to_owned(), Override::default())]);
+        let message = recipe.check_names(&graph).unwrap_err().to_string();
+        assert!(message.contains("`a/b/exp`") && message.contains("Unary"), "{message}");
     }
 }

@@ -49,6 +49,39 @@ pub(crate) fn with_layers_of(full: &Graph, mut graph: Graph) -> Option<Graph> {
     Some(graph)
 }
 
+/// `graph` with the weights, scales and biases of `learned` in those layers of integer weights that
+/// `same` names: a guess at what learning them again beside other neighbours would give.
+///
+/// Both were made from one float graph. Layers are matched by name; those whose weights have another
+/// type or shape in the two stay as they are.
+pub fn with_learned_layers(learned: &Graph, mut graph: Graph, same: impl Fn(&str) -> bool) -> Graph {
+    let by_name: BTreeMap<&str, &Node> = learned.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
+    for index in 0..graph.nodes.len() {
+        let node = graph.nodes[index].clone();
+        let Some(other) = by_name.get(node.name.as_str()).filter(|_| same(&node.name)) else { continue };
+        let at = |node: &Node, i: usize| node.inputs.get(i).copied().flatten();
+        let (Some(weights), Some(source)) = (at(&node, 1), at(other, 1)) else { continue };
+        let (value, source) = (graph.value(weights), learned.value(source));
+        let integer = value.dtype == DType::I8 && value.data.is_some() && node.inputs.len() <= 3;
+        if !integer || (source.dtype, &source.shape) != (value.dtype, &value.shape) {
+            continue;
+        }
+        let value = graph.value_mut(weights);
+        (value.data, value.quant) = (source.data.clone(), source.quant.clone());
+        let Some((bias, (tensor, quant))) = at(other, 2).and_then(|b| Some((b, bias_of(learned, b.0, &graph, index)?)))
+        else {
+            continue;
+        };
+        let id = graph.add_constant(format!("{}_learned", learned.value(bias).name), tensor);
+        graph.value_mut(id).quant = quant;
+        let inputs = &mut graph.nodes[index].inputs;
+        inputs.resize(3, None);
+        inputs[2] = Some(id);
+    }
+    graph.prune();
+    graph
+}
+
 /// The bias `at` of `full` in the domain of node `index` of `graph`, whose input may have another
 /// scale.
 fn bias_of(full: &Graph, at: usize, graph: &Graph, index: usize) -> Option<(Tensor, Option<Quantization>)> {

@@ -186,30 +186,7 @@ impl<'a> Probe<'a> {
         recipe: impl Fn(usize) -> Recipe + Sync,
         advance: &mut dyn FnMut(),
     ) -> Result<Vec<f64>> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if self.threads == 0 { cores() } else { self.threads };
-        let (next, (send, receive)) = (AtomicUsize::new(0), mpsc::channel());
-        let mut results: Vec<Option<Result<f64>>> = (0..count).map(|_| None).collect();
-        std::thread::scope(|scope| {
-            for _ in 0..threads.min(MOST_AT_ONCE).min(count) {
-                let (send, next, recipe) = (send.clone(), &next, &recipe);
-                scope.spawn(move || {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        if at >= count || send.send((at, self.measure(&recipe(at)))).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(send);
-            for (at, result) in receive {
-                results[at] = Some(result);
-                advance();
-            }
-        });
-        // A worker that panicked has ended the scope with its panic: every result is there.
-        results.into_iter().flatten().collect()
+        side_by_side(count, self.threads, |at| self.measure(&recipe(at)), advance)
     }
 
     fn measure(&self, recipe: &Recipe) -> Result<f64> {
@@ -230,6 +207,43 @@ impl<'a> Probe<'a> {
         // Equal outputs have no noise, also where they are all 0.
         Ok(if noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / noise).log10() })
     }
+}
+
+/// `measure(0)` to `measure(count - 1)`, `threads` at a time (0: one a core); `advance` is called as
+/// each is done.
+///
+/// # Errors
+/// The first error by index.
+pub(crate) fn side_by_side(
+    count: usize,
+    threads: usize,
+    measure: impl Fn(usize) -> Result<f64> + Sync,
+    advance: &mut dyn FnMut(),
+) -> Result<Vec<f64>> {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if threads == 0 { cores() } else { threads };
+    let (next, (send, receive)) = (AtomicUsize::new(0), mpsc::channel());
+    let mut results: Vec<Option<Result<f64>>> = (0..count).map(|_| None).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(MOST_AT_ONCE).min(count) {
+            let (send, next, measure) = (send.clone(), &next, &measure);
+            scope.spawn(move || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= count || send.send((at, measure(at))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(send);
+        for (at, result) in receive {
+            results[at] = Some(result);
+            advance();
+        }
+    });
+    // A worker that panicked has ended the scope with its panic: every result is there.
+    results.into_iter().flatten().collect()
 }
 
 /// What a layer's quantization costs at the outputs.

@@ -32,7 +32,7 @@ impl WeightScales {
 
 /// Bits of a weight: 2 to 8. They are stored as int8, whatever their number: fewer bits show what a
 /// narrower type would cost in accuracy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct WeightBits(u8);
 
@@ -135,22 +135,23 @@ pub fn quantize_weights(
     (Tensor::new(shape.to_vec(), quantized), quant)
 }
 
-/// As [`quantize_weights`], for the weights of a layer and as `recipe` says. `filters` tells how
-/// they lie.
+/// As [`quantize_weights`], for the weights of a layer: as `recipe` says, but of `bits` bits.
+/// `filters` tells how they lie.
 pub(crate) fn quantize_layer_weights(
     weights: &Tensor,
     filters: Filters<'_>,
     recipe: &Recipe,
+    bits: WeightBits,
     smallest_scale: impl Fn(usize) -> f32,
 ) -> (Tensor, Quantization) {
     let axis = (!recipe.per_tensor).then_some(filters.axis);
-    let (tensor, quant) = quantize_weights(weights, axis, recipe.weight_scales, recipe.weights, smallest_scale);
+    let (tensor, quant) = quantize_weights(weights, axis, recipe.weight_scales, bits, smallest_scale);
     let Some(nearest) = tensor.as_slice::<i8>().filter(|_| recipe.weight_rounding != WeightRounding::Nearest) else {
         return (tensor, quant);
     };
     let (data, mut rounded) = (weights.to_f32(), nearest.into_owned());
     let channel = quant.parameter_of(filters.shape);
-    let grid = Integers { largest: recipe.weights.largest() };
+    let grid = Integers { largest: bits.largest() };
     filters.balance(&grid, |i| f64::from(data[i]) / f64::from(quant.scales[channel(i)]), &mut rounded);
     (Tensor::new(filters.shape.to_vec(), rounded), quant)
 }

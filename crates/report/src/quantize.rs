@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::evaluate::notes;
-use crate::{Align, Report, Style, Table, format};
+use crate::{Align, Report, SearchStep, Style, Table, format, search};
 
 /// A weight tensor in which half precision turned values into infinity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -14,14 +14,54 @@ pub struct Overflow {
     pub elements: u64,
 }
 
+/// Layers whose weights have one width.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WidthCount {
+    /// Bits of a weight.
+    pub bits: u8,
+    /// Layers that have it.
+    pub layers: u64,
+    /// Weights of these layers.
+    pub weights: u64,
+}
+
+/// What `--max-size` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SizeBudget {
+    /// The most bytes allowed.
+    pub limit_bytes: u64,
+    /// Bytes of the model with each weight counted by its bits, packed.
+    pub counted_bytes: u64,
+    /// Widths that were chosen, the widest first.
+    pub widths: Vec<WidthCount>,
+}
+
+/// What `--max-latency` did. All times are medians of runs on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LatencyBudget {
+    /// The longest that a run may take.
+    pub limit_ms: f64,
+    /// A run of the float model.
+    pub float_ms: f64,
+    /// A run with all layers quantized.
+    pub quantized_ms: f64,
+    /// A run with the layers that were chosen.
+    pub measured_ms: f64,
+    /// Layers that could be quantized.
+    pub layers: u64,
+    /// Of these, those that stay float.
+    pub float_layers: u64,
+}
+
 /// The summary that ends every quantization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Quantize {
     /// The float model's file.
     pub model: String,
-    /// The file written.
+    /// The file written; empty if `--max-drop` was missed: then nothing is written, and what follows
+    /// is of the best that was tried, without latencies.
     pub output: String,
-    /// The recipe written beside it.
+    /// The recipe written beside it; empty as `output`.
     pub recipe: String,
     /// `dynamic`, `int8` or `float16`.
     pub mode: String,
@@ -52,13 +92,28 @@ pub struct Quantize {
     pub latency_after_ms: f64,
     /// Threads of the latency measurement.
     pub threads: usize,
-    /// Percentage points lost: of top-1 where there are labels, else of agreement; `null` without
-    /// data.
+    /// What the drop is measured by: `top-1` where there are labels, else `agreement` for classifiers,
+    /// else `output-error`, the energy of the outputs' error as a share of that of the float outputs;
+    /// `null` without data.
+    pub metric: Option<String>,
+    /// Percentage points lost, by that metric; `null` without data.
     pub drop_points: Option<f64>,
+    /// Lower end of the drop's 95 % confidence interval; `null` where there is none.
+    pub drop_low_points: Option<f64>,
+    /// Upper end of it.
+    pub drop_high_points: Option<f64>,
     /// The most that `--max-drop` allows; `null` if it was not given.
     pub max_drop_points: Option<f64>,
     /// Whether the drop is within `--max-drop`; `true` if that was not given.
     pub accepted: bool,
+    /// What the search for `--max-drop` tried, in order; empty without it.
+    pub steps: Vec<SearchStep>,
+    /// Wall time of that search; `null` without it.
+    pub search_seconds: Option<f64>,
+    /// What `--max-size` chose; `null` without it.
+    pub size_budget: Option<SizeBudget>,
+    /// What `--max-latency` chose; `null` without it.
+    pub latency_budget: Option<LatencyBudget>,
     /// Tensors in which half precision overflowed.
     pub overflows: Vec<Overflow>,
     /// Samples that were left out because their image does not decode.
@@ -71,6 +126,12 @@ pub struct Quantize {
 
 impl Report for Quantize {
     fn text(&self, style: Style) -> String {
+        let mut text = self.search(style);
+        if self.output.is_empty() {
+            text.push_str(&self.remarks(style));
+            text.push_str("nothing was written\n");
+            return text;
+        }
         let mut table =
             Table::new(&[("", Align::Left), ("before", Align::Right), ("after", Align::Right), ("", Align::Left)]);
         let ratio = format!("{} of the size", format::ratio(self.bytes_after, self.bytes_before));
@@ -91,24 +152,55 @@ impl Report for Quantize {
             format::milliseconds(self.latency_after_ms),
             format!("{}, {threads}", speedup(self.latency_before_ms, self.latency_after_ms)),
         ]);
-        let mut text = table.text(style);
+        text.push_str(&table.text(style));
         text.push_str(&self.accuracy());
-        text.push_str(&notes(&self.notes, style));
-        for warning in &self.warnings {
-            text.push_str(&format!("{} {warning}\n", style.warning("WARNING:")));
-        }
+        text.push_str(&self.remarks(style));
         text.push_str(&format!("wrote {} and {}\n", self.output, self.recipe));
         text
     }
 }
 
 impl Quantize {
+    /// What was tried and chosen before the result was made.
+    fn search(&self, style: Style) -> String {
+        let mut text = String::new();
+        if let Some(budget) = &self.size_budget {
+            let width = |w: &WidthCount| format!("{} of {} bits", w.layers, w.bits);
+            let widths: Vec<String> = budget.widths.iter().map(width).collect();
+            let (counted, limit) = (format::bytes(budget.counted_bytes), format::bytes(budget.limit_bytes));
+            text.push_str(&format!("layers: {}; {counted} of at most {limit}, packed\n", widths.join(", ")));
+        }
+        if let Some(budget) = &self.latency_budget {
+            text.push_str(&format!(
+                "layers: {} of {} stay float; {} of at most {} (all float {}, none {})\n",
+                budget.float_layers,
+                budget.layers,
+                format::milliseconds(budget.measured_ms),
+                format::milliseconds(budget.limit_ms),
+                format::milliseconds(budget.float_ms),
+                format::milliseconds(budget.quantized_ms),
+            ));
+        }
+        if !self.steps.is_empty() {
+            text.push_str(&search::text(&self.steps, self.metric.as_deref().unwrap_or_default(), style));
+            let (steps, seconds) = (self.steps.len(), self.search_seconds.unwrap_or_default());
+            let of = if steps == 1 { "step" } else { "steps" };
+            text.push_str(&format!("{steps} {of} in {seconds:.1} s, each measured on {} samples\n", self.samples));
+        }
+        text
+    }
+
+    fn remarks(&self, style: Style) -> String {
+        let warning = |w: &String| format!("{} {w}\n", style.warning("WARNING:"));
+        notes(&self.notes, style) + &self.warnings.iter().map(warning).collect::<String>()
+    }
+
     fn accuracy(&self) -> String {
         if self.samples == 0 {
             return "accuracy was not measured: no data was given (--data or --eval)\n".to_owned();
         }
         let mut parts = Vec::new();
-        if self.agreement.is_some() {
+        if self.agreement.is_some() && self.metric.as_deref() != Some("output-error") {
             parts.push(format!("agreement {}", format::percent(self.agreement)));
         }
         parts.push(format!("SQNR {}", format::decibel(self.sqnr_db)));

@@ -9,6 +9,7 @@ mod values;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use fewbits::{LatencyLimit, Metric, SizeLimit};
 
 pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use export::ExportArgs;
@@ -95,10 +96,23 @@ pub(crate) struct QuantizeArgs {
     /// Element type of an int8 model's inputs and outputs [default: float]
     #[arg(long, value_name = "TYPE")]
     pub(crate) io: Option<IoArg>,
-    /// Exit with code 3 if more than this many percentage points of top-1 are lost (of agreement
-    /// with the float model, if there are no labels)
+    /// Find the cheapest recipe that loses at most this many percentage points, on --eval or on all
+    /// samples that are not calibrated with; if none does, write nothing and exit with code 3
     #[arg(long, value_name = "POINTS")]
     pub(crate) max_drop: Option<Drop>,
+    /// What a loss is measured by: top-1, agreement (with the float model) or output-error (its
+    /// energy, in percent of the outputs') [default: top-1 with labels, else agreement for
+    /// classifiers, else output-error]
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) metric: Option<Metric>,
+    /// Narrow weights to 4 or 2 bits where it costs least, until the model takes at most this: bytes
+    /// as 300000, 300K or 1.5M, or a share of the float model as 0.2 or 20%
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<SizeLimit>,
+    /// Leave those layers float whose quantization costs most, as long as a run on this machine takes
+    /// at most this: a time as 5ms, or a share of the float model's as 60%
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_latency: Option<LatencyLimit>,
     /// Samples to measure on instead of held-back ones
     #[arg(long, value_name = "DATA")]
     pub(crate) eval: Option<PathBuf>,

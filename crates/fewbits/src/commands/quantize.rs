@@ -10,7 +10,12 @@ use crate::console::Console;
 pub(super) fn execute(args: &QuantizeArgs, console: &Console) -> Result<Outcome> {
     let report = quantize_file(&options(args)?, &mut console.progress())?;
     console.show(&report)?;
-    Ok(if report.accepted { Outcome::Success } else { Outcome::Missed })
+    if report.accepted {
+        return Ok(Outcome::Success);
+    }
+    // Nobody may take what is on stdout for a success.
+    console.missed(&report.warnings);
+    Ok(Outcome::Missed)
 }
 
 fn options(args: &QuantizeArgs) -> Result<QuantizeOptions> {
@@ -23,6 +28,9 @@ fn options(args: &QuantizeArgs) -> Result<QuantizeOptions> {
         eval: args.eval.clone(),
         data_options: data_options(&args.data_args),
         max_drop: args.max_drop.map(|drop| drop.0),
+        metric: args.metric,
+        max_size: args.max_size,
+        max_latency: args.max_latency,
         threads: args.threads.unwrap_or(0),
         latency_threads: args.threads.unwrap_or(1),
         input_shapes: shapes(&args.input_shape),

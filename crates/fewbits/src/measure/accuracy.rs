@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fewbits_data::metrics::{Accuracy, Agreement, Difference};
+use fewbits_data::metrics::{Accuracy, Agreement, Difference, argmax};
 use fewbits_engine::Rounding;
 use fewbits_report::{Evaluate, format};
 
+use crate::measure::paired::Paired;
 use crate::model::RealOutput;
 use crate::{DataOptions, Error, Model, ModelData, Progress, Result, RunOptions, SampleBatch, adapt_inputs};
 
@@ -23,6 +24,7 @@ pub struct Meter {
     difference: Difference,
     samples: usize,
     unlabelled: Option<String>,
+    paired: Paired,
 }
 
 impl Meter {
@@ -44,7 +46,9 @@ impl Meter {
             let (output, rows) = (&outputs[at], decisions_of(&outputs[at], count));
             if let (Some(other), Some(rows)) = (reference.and_then(|r| r.get(at)), rows) {
                 let data = head(&other.data, &other.shape, count);
-                self.agreement.push_batch(data, head(&output.data, &output.shape, count), rows)?;
+                let own = head(&output.data, &output.shape, count);
+                self.agreement.push_batch(data, own, rows)?;
+                self.pair(data, own, rows, labels);
             }
         }
         if let Some(labels) = labels {
@@ -54,13 +58,36 @@ impl Meter {
                 self.push_labels(other, labels, count, true)?;
             }
         }
+        let mut difference = Difference::new();
         for (output, other) in outputs.iter().zip(reference.unwrap_or_default()) {
             if output.is_real && other.is_real {
                 let other = head(&other.data, &other.shape, count);
-                self.difference.push(other, head(&output.data, &output.shape, count))?;
+                difference.push(other, head(&output.data, &output.shape, count))?;
             }
         }
+        if reference.is_some() {
+            self.paired.add_energy(difference.signal(), difference.noise());
+        }
+        self.difference.merge(&difference);
         Ok(())
+    }
+
+    /// Notes on which of `rows` decisions the reference and the model part.
+    fn pair(&mut self, reference: &[f32], own: &[f32], rows: usize, labels: Option<&[u32]>) {
+        let size = own.len() / rows.max(1);
+        for (row, (a, b)) in reference.chunks_exact(size.max(1)).zip(own.chunks_exact(size.max(1))).enumerate() {
+            let (a, b) = (argmax(a), argmax(b));
+            self.paired.add_decision(a.is_some() && a == b);
+            if let Some(labels) = labels.filter(|l| l.len() == rows) {
+                let right = |class: Option<usize>| class.is_some_and(|c| c as u64 == u64::from(labels[row]));
+                self.paired.add_answer(right(a), right(b));
+            }
+        }
+    }
+
+    /// The samples on which the model and the reference part.
+    pub fn paired(&self) -> &Paired {
+        &self.paired
     }
 
     fn push_labels(
@@ -204,12 +231,15 @@ fn corresponds(from: &Model, to: &Model) -> bool {
 }
 
 /// What was measured beside a reference.
+#[derive(Clone, Debug)]
 pub(crate) struct Measured {
     pub(crate) report: Evaluate,
     /// The reference's own top-1, as a fraction.
     pub(crate) reference_top1: Option<f64>,
     /// The outputs hold NaN or infinity.
     pub(crate) not_numbers: bool,
+    /// The samples on which the two part.
+    pub(crate) paired: Paired,
 }
 
 /// Runs a model (and a reference) over data that was opened for the reference, or for the model
@@ -238,11 +268,19 @@ pub(crate) fn evaluate(
         progress.advance();
     }
     progress.finish();
-    Ok(Measured {
-        reference_top1: meter.reference_top1(),
-        not_numbers: meter.not_numbers(),
-        report: meter.finish(batches.skipped().len(), data.dataset().notes().to_vec()),
-    })
+    Ok(Measured::new(meter, batches.skipped().len(), data))
+}
+
+impl Measured {
+    /// What `meter` saw of `data`, of which `skipped` images were left out.
+    pub(crate) fn new(meter: Meter, skipped: usize, data: &ModelData) -> Measured {
+        Measured {
+            reference_top1: meter.reference_top1(),
+            not_numbers: meter.not_numbers(),
+            paired: *meter.paired(),
+            report: meter.finish(skipped, data.dataset().notes().to_vec()),
+        }
+    }
 }
 
 fn inputs_for(model: &Model, reference: Option<&Model>, batch: &SampleBatch) -> Result<Vec<fewbits_graph::Tensor>> {

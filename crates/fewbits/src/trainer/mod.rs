@@ -9,7 +9,7 @@ mod random;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use fewbits_graph::{Graph, ValueId};
+use fewbits_graph::{Graph, Node, ValueId};
 use fewbits_quantize::{IoType, Mode, Recipe, WeightRounding};
 use fewbits_report::{Train, TrainEpoch};
 use fewbits_train::{Decay, Method, Schedule, Simulation, Trainee};
@@ -301,8 +301,8 @@ impl Start {
         if options.recipe.weight_rounding == WeightRounding::Learned {
             job.learn(&mut quantized, &data.calibration, &options.recipe, options.threads, progress)?;
         }
-        let largest = i32::from(options.recipe.weights.largest());
-        let mut simulation = Simulation::new(job.graph(), &quantized, |_| largest).map_err(untrainable)?;
+        let largest = |node: &Node| i32::from(options.recipe.weight_bits(node).largest());
+        let mut simulation = Simulation::new(job.graph(), &quantized, largest).map_err(untrainable)?;
         take_logits(&mut simulation.graph);
         let trainee = Trainee::simulated(simulation, options.learn_ranges).map_err(untrainable)?;
         Ok(Start { graph: quantized, trainee, teacher, logits })

@@ -9,3 +9,4 @@ mod export;
 mod quantize;
 mod regression;
 mod train;
+mod search;

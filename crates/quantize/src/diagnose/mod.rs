@@ -43,7 +43,7 @@ pub fn diagnose(
     quantized: &Graph,
     forms: &[Form],
 ) -> Diagnosis {
-    let narrow = Narrow::new(quantized, recipe.weights);
+    let narrow = Narrow::new(quantized, recipe);
     let profiles: Vec<LayerProfile> =
         graph.nodes.iter().map(|node| profile::profile(graph, node, statistics, &narrow)).collect();
     let findings = rules::findings(graph, statistics, recipe, &narrow, forms, &profiles);

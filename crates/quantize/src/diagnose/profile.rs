@@ -6,7 +6,7 @@ use fewbits_graph::{DType, Graph, Node, Quantization, ValueId};
 
 use crate::range::without_tails;
 use crate::rounding::Filters;
-use crate::{Histogram, Statistics, WeightBits};
+use crate::{Histogram, Recipe, Statistics};
 
 /// Bins of a shown histogram: as many as can be told apart in a plot of a few hundred pixels.
 const SHOWN_BINS: usize = 60;
@@ -105,14 +105,13 @@ pub(super) struct Narrow<'a> {
     graph: &'a Graph,
     values: BTreeMap<&'a str, ValueId>,
     nodes: BTreeMap<&'a str, &'a Node>,
-    /// Largest magnitude of an integer weight.
-    largest: f32,
+    recipe: &'a Recipe,
 }
 
 impl<'a> Narrow<'a> {
-    pub(super) fn new(graph: &'a Graph, bits: WeightBits) -> Self {
+    pub(super) fn new(graph: &'a Graph, recipe: &'a Recipe) -> Self {
         Narrow {
-            largest: bits.largest().into(),
+            recipe,
             graph,
             values: graph.value_ids().map(|id| (graph.value(id).name.as_str(), id)).collect(),
             nodes: graph.nodes.iter().map(|n| (n.name.as_str(), n)).collect(),
@@ -132,9 +131,11 @@ impl<'a> Narrow<'a> {
 
     /// The largest magnitude that the weights of the node of this name can express, by channel.
     fn limits(&self, node: &str) -> Option<Vec<f32>> {
-        let weights = self.graph.value((*self.nodes.get(node)?.inputs.get(1)?)?);
+        let node = self.nodes.get(node)?;
+        let weights = self.graph.value((*node.inputs.get(1)?)?);
         let quant = weights.quant.as_ref().filter(|_| weights.dtype == DType::I8 && weights.data.is_some())?;
-        Some(quant.scales.iter().map(|s| s * self.largest).collect())
+        let largest = f32::from(self.recipe.weight_bits(node).largest());
+        Some(quant.scales.iter().map(|s| s * largest).collect())
     }
 }
 

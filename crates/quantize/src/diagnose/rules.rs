@@ -187,7 +187,7 @@ impl Context<'_> {
         }
         let cause = found(Side::Input, &weights.inputs)?;
         let mse = Remedy::WeightScales(WeightScales::Mse);
-        let scales = self.recipe.weight_scales.resolved(self.recipe.weights);
+        let scales = self.recipe.weight_scales.resolved(self.recipe.weight_bits(self.node(node)));
         let others = (scales != WeightScales::Mse).then_some(mse);
         Some((cause, [exclude()].into_iter().chain(others).collect()))
     }
@@ -308,7 +308,7 @@ impl Context<'_> {
     fn coarser_weights(&self, node: NodeId, biases: &[f32]) -> Option<f32> {
         let weights = self.profiles[node.0].weights.as_ref()?;
         let input = self.step(self.node(node).inputs[0]?)?;
-        let levels = f32::from(self.recipe.weights.largest());
+        let levels = f32::from(self.recipe.weight_bits(self.node(node)).largest());
         let factor = |(weight, bias): (&f32, &f32)| smallest_scale(bias.abs(), input) / (weight / levels);
         let factors = weights.outputs.iter().zip(biases).filter(|(w, _)| **w > 0.0).map(factor);
         let largest = factors.fold(0.0, f32::max);

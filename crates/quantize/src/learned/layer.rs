@@ -192,10 +192,11 @@ impl Layer {
         let bias = self.float_bias(float);
         let starts = self.starts(quantized, &bias, recipe);
         let size = self.weights.len() / moments.groups.len();
+        let largest = recipe.weight_bits(float.node(self.float)).largest();
         let group = |(g, group): (usize, &Group)| {
             let own = g * size..(g + 1) * size;
             let (weights, bias) = (&self.weights[own.clone()], &bias[own.clone()]);
-            let solved = Quadratic::new(group, moments).solve(weights, &starts[own], recipe.weights.largest());
+            let solved = Quadratic::new(group, moments).solve(weights, &starts[own], largest);
             let corrected = |((channel, w), b): ((Channel, &Vec<f32>), &f64)| {
                 let bias = b + shift(group, w, &channel);
                 (channel, bias)

@@ -17,7 +17,7 @@ pub(super) struct Builder<'a> {
     quantized: &'a Graph,
     /// The float graph's nodes by name.
     float: BTreeMap<&'a str, (&'a Graph, &'a Node)>,
-    largest: &'a dyn Fn(&str) -> i32,
+    largest: &'a dyn Fn(&Node) -> i32,
     out: Graph,
     /// What simulates each value of the quantized graph.
     of: Vec<Option<ValueId>>,
@@ -30,7 +30,7 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(float: &'a Graph, quantized: &'a Graph, largest: &'a dyn Fn(&str) -> i32) -> Self {
+    pub(super) fn new(float: &'a Graph, quantized: &'a Graph, largest: &'a dyn Fn(&Node) -> i32) -> Self {
         Builder {
             quantized,
             float: float.nodes.iter().map(|n| (n.name.as_str(), (float, n))).collect(),
@@ -276,7 +276,7 @@ impl<'a> Builder<'a> {
         }
         let shape = integers.shape().to_vec();
         let scales = Tensor::new(vec![quant.scales.len()], quant.scales.clone());
-        let largest = (self.largest)(&node.name);
+        let largest = (self.largest)(node);
         let start = self.starting_weights(node, value, largest)?;
         let weights = self.out.add_constant(value.name.clone(), Tensor::new(shape.clone(), start));
         let scales = self.out.add_constant(format!("{}/scale", value.name), scales);

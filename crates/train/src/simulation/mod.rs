@@ -9,7 +9,7 @@
 mod build;
 mod layers;
 
-use fewbits_graph::{Graph, Quantization, Tensor, Value, ValueId};
+use fewbits_graph::{Graph, Node, Quantization, Tensor, Value, ValueId};
 use fewbits_quantize::quantized_bias;
 
 pub use layers::Layer;
@@ -50,11 +50,11 @@ impl Simulation {
     /// Simulates `quantized`, which was made from the simplified graph `float`: weights start from
     /// its weights (found by node name) as far as they round to the integers that `quantized` has, so
     /// that the simulation computes what `quantized` does, at first. `largest(node)` is the largest
-    /// magnitude of a layer's integer weights, by the name of its node.
+    /// magnitude of a layer's integer weights.
     ///
     /// # Errors
     /// An inconsistent graph.
-    pub fn new(float: &Graph, quantized: &Graph, largest: impl Fn(&str) -> i32) -> Result<Simulation> {
+    pub fn new(float: &Graph, quantized: &Graph, largest: impl Fn(&Node) -> i32) -> Result<Simulation> {
         build::Builder::new(float, quantized, &largest).build()
     }
 

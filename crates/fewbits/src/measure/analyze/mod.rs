@@ -13,7 +13,8 @@ use fewbits_quantize::{
 };
 use fewbits_report::{Analyze, Diagnosed, Severity, Trial, format};
 
-use crate::quantizer::{hold_back, mode_name};
+use crate::quantizer::mode_name;
+use crate::samples::hold_back;
 use crate::{
     DataOptions, Error, Job, ModelData, Progress, Result, fix_input_shapes, model_format, read_model, size_on_disk,
     write_file,
@@ -184,7 +185,7 @@ impl<'a> Study<'a> {
     ) -> Result<Self> {
         let (graph, recipe) = (job.graph(), &options.recipe);
         let error = || Error::quantize(&options.model);
-        let samples = layer_samples(options, graph, measured)?;
+        let samples = layer_samples(options.layer_samples, options.threads, graph, measured)?;
         let probe = Probe::new(graph, statistics, recipe, format, samples, options.threads).map_err(error())?;
         let forms = forms(graph, probe.quantized());
         let layers = quantized_layers(graph, &forms);
@@ -324,12 +325,17 @@ impl<'a> Study<'a> {
 
 /// The samples that layers are measured on: some of the measured ones, as many as the model's size
 /// allows.
-fn layer_samples(options: &AnalyzeOptions, graph: &Graph, measured: &ModelData) -> Result<Vec<Vec<Tensor>>> {
+pub(crate) fn layer_samples(
+    asked: Option<usize>,
+    threads: usize,
+    graph: &Graph,
+    measured: &ModelData,
+) -> Result<Vec<Vec<Tensor>>> {
     let inputs = |count: usize| -> Result<Vec<Vec<Tensor>>> {
         let samples = measured.with(measured.dataset().spread(count));
-        samples.batches(options.threads)?.map(|batch| Ok(batch?.inputs)).collect()
+        samples.batches(threads)?.map(|batch| Ok(batch?.inputs)).collect()
     };
-    let count = match options.layer_samples {
+    let count = match asked {
         Some(count) => count,
         None => {
             let first = inputs(1)?;
