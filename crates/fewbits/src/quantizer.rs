@@ -8,7 +8,7 @@ use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify
 use fewbits_graph::{DType, Graph, Op, Tensor};
 use fewbits_quantize::{
     ActivationBits, Calibrator, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, check_weights,
-    learn_rounding, lower, quantize_dynamic, quantize_float16, quantize_int8,
+    equalize, learn_rounding, lower, quantize_dynamic, quantize_float16, quantize_int8, smooth,
 };
 use fewbits_report::{Latency, Overflow, Quantize};
 
@@ -248,6 +248,35 @@ impl Job {
         Ok((statistics, batches.skipped().len()))
     }
 
+    /// Moves ranges between layers as `recipe` says: by weights alone, or by what calibration with `data`
+    /// shows. The function stays. Returns whether the graph changed.
+    ///
+    /// # Errors
+    /// As [`calibrate`](Self::calibrate).
+    pub fn equalize(
+        &mut self,
+        recipe: &Recipe,
+        data: Option<&ModelData>,
+        threads: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<bool> {
+        let smooths = recipe.smooth && data.is_some();
+        if !(recipe.equalize || smooths) {
+            return Ok(false);
+        }
+        let error = Error::quantize(&self.path);
+        let statistics = data.map(|data| self.calibrate(data, threads, progress)).transpose()?.map(|(s, _)| s);
+        let mut graph = match recipe.equalize {
+            true => equalize(&self.graph, statistics.as_ref(), recipe).map_err(&error)?,
+            false => self.graph.clone(),
+        };
+        if let Some(statistics) = statistics.filter(|_| smooths) {
+            // Layer normalisations and convolutions never share an edge: these statistics still hold.
+            graph = smooth(&graph, &statistics).map_err(&error)?;
+        }
+        Ok(std::mem::replace(&mut self.graph, graph) != self.graph)
+    }
+
     /// Learns the rounding of a graph's weights, once [`quantize`](Self::quantize) made it, from
     /// `data`. All of its samples are held in memory.
     ///
@@ -309,12 +338,14 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     let mut graph = read_model(&options.model)?;
     let bytes_before = size_on_disk(&options.model, &graph)?;
     fix_input_shapes(&mut graph, &options.input_shapes).map_err(|what| Error::model(&options.model, what))?;
-    let job = Job::new(graph, &options.model, recipe.mode, format)?;
+    let mut job = Job::new(graph, &options.model, recipe.mode, format)?;
+    let float = (recipe.equalize || recipe.smooth).then(|| job.graph.clone());
     // The other modes choose no ranges, but a bias can be corrected with what samples show.
     let learns = recipe.weight_rounding == WeightRounding::Learned;
     let useful = recipe.bias_correction || learns || options.max_drop.is_some();
     let calibrates = recipe.mode == Mode::Int8 || (useful && options.samples > 0);
     let data = Samples::open(options, &job, calibrates)?;
+    job.equalize(&recipe, data.calibration.as_ref(), options.threads, progress)?;
     let (statistics, skipped) = match &data.calibration {
         Some(samples) => {
             let (statistics, skipped) = job.calibrate(samples, options.threads, progress)?;
@@ -343,6 +374,8 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     report.bytes_after = written.bytes;
     report.ratio = written.bytes as f64 / bytes_before as f64;
     report.notes.extend(data.notes.iter().cloned().chain(islands).chain(narrow_note(&made.recipe)));
+    // What the result is measured against is the model as it was.
+    job.graph = float.unwrap_or(job.graph);
     measure(&job, written.graph, made.measured, &data, options, &mut report, progress)?;
     judge(&mut report);
     Ok(report)

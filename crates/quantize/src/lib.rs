@@ -13,6 +13,7 @@ mod calibrate;
 mod diagnose;
 mod domain;
 mod dynamic;
+mod equalize;
 mod error;
 mod float16;
 mod histogram;
@@ -40,6 +41,7 @@ pub use diagnose::{
 };
 pub use domain::{Constraint, constraint};
 pub use dynamic::quantize_dynamic;
+pub use equalize::{equalize, smooth};
 pub use error::{Error, Result};
 pub use float16::{Float16, quantize_float16};
 pub use histogram::{BINS, Histogram, NotANumber};

@@ -106,6 +106,13 @@ pub struct Recipe {
     /// samples.
     #[serde(default = "on")]
     pub bias_correction: bool,
+    /// Move ranges between layers, channel by channel (see [`equalize`](crate::equalize())).
+    #[serde(default)]
+    pub equalize: bool,
+    /// Move ranges from layer normalisations into weights, where there are samples (see
+    /// [`smooth`](crate::smooth())).
+    #[serde(default)]
+    pub smooth: bool,
     /// Type of the public inputs and outputs in int8 mode.
     #[serde(default)]
     pub io: IoType,
@@ -138,6 +145,8 @@ impl Recipe {
             weight_rounding: WeightRounding::default(),
             per_tensor: false,
             bias_correction: on(),
+            equalize: false,
+            smooth: false,
             io: IoType::default(),
             exclude: Vec::new(),
             operators: BTreeMap::new(),

@@ -33,6 +33,12 @@ pub(crate) struct RecipeArgs {
     /// One weight scale for a tensor instead of one for a channel
     #[arg(long)]
     pub(crate) per_tensor: bool,
+    /// Move ranges between layers, channel by channel, before quantizing
+    #[arg(long)]
+    pub(crate) equalize: bool,
+    /// Move ranges from layer normalisations into weights before quantizing
+    #[arg(long)]
+    pub(crate) smooth: bool,
     /// Nodes that stay float
     #[arg(long, value_name = "NODE", num_args = 1..)]
     pub(crate) exclude: Vec<String>,
@@ -55,6 +61,8 @@ impl RecipeArgs {
         recipe.weight_scales = self.weight_scales.map_or(recipe.weight_scales, Into::into);
         recipe.weight_rounding = self.weight_rounding.map_or(recipe.weight_rounding, Into::into);
         recipe.per_tensor |= self.per_tensor;
+        recipe.equalize |= self.equalize;
+        recipe.smooth |= self.smooth;
         if !self.exclude.is_empty() {
             recipe.exclude.clone_from(&self.exclude);
         }

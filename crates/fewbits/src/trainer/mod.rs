@@ -200,8 +200,9 @@ pub fn train_file(options: &TrainOptions, progress: &mut dyn Progress) -> Result
     let mut graph = read_model(&options.model)?;
     let bytes_before = size_on_disk(&options.model, &graph)?;
     fix_input_shapes(&mut graph, &options.input_shapes).map_err(|what| Error::model(&options.model, what))?;
-    let job = Job::new(graph, &options.model, Mode::Int8, format)?;
+    let mut job = Job::new(graph, &options.model, Mode::Int8, format)?;
     let data = TrainData::open(options, &job)?;
+    job.equalize(&options.recipe, Some(&data.calibration), options.threads, progress)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
     let pool = pool.map_err(|e| Error::Usage(format!("cannot start {} threads: {e}", options.threads)))?;
     let start = Start::new(options, &job, &data, progress)?;

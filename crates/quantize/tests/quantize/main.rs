@@ -2,4 +2,5 @@
 
 mod common;
 mod diagnose;
+mod equalize;
 mod modes;

@@ -101,6 +101,10 @@ impl AnalyzeOptions {
             let what = "analyze quantizes many times over and learns no rounding: use balanced";
             return Err(Error::Usage(what.to_owned()));
         }
+        if self.recipe.equalize || self.recipe.smooth {
+            let what = "analyze looks at the layers as they are: leave --equalize and --smooth to quantize";
+            return Err(Error::Usage(what.to_owned()));
+        }
         let Some(html) = &self.html else { return Ok(()) };
         let same = |other: &Path| match (html.canonicalize(), other.canonicalize()) {
             (Ok(a), Ok(b)) => a == b,
