@@ -7,8 +7,9 @@ use fewbits_data::Dataset;
 use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify};
 use fewbits_graph::{DType, Graph, Op, Tensor};
 use fewbits_quantize::{
-    Calibrator, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, check_weights, learn_rounding,
-    lower, quantize_dynamic, quantize_float16, quantize_int8,
+    Calibrator, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, check_weights,
+    layers_without_blocks, learn_rounding, lower, pack_weights, quantize_dynamic, quantize_float16, quantize_int8,
+    quantize_weight_only,
 };
 use fewbits_report::{Latency, Overflow, Quantize};
 
@@ -100,6 +101,9 @@ impl QuantizeOptions {
         let learned = recipe.weight_rounding == WeightRounding::Learned;
         if recipe.mode == Mode::Float16 && (learned || recipe.weights != WeightBits::default()) {
             return usage("learned rounding and --weights are for integer weights: use --mode int8 or dynamic");
+        }
+        if recipe.block.is_some() && recipe.mode != Mode::WeightOnly {
+            return usage("--block is for weights alone: give --activations float");
         }
         if learned && (self.data.is_none() || self.samples == 0) {
             return usage("rounding is learned from samples: give them with --data");
@@ -240,6 +244,10 @@ impl Job {
                 let graph = quantize_int8(&self.graph, statistics.unwrap_or(&empty), recipe, self.format);
                 Ok((graph.map_err(error)?, Vec::new()))
             }
+            Mode::WeightOnly => {
+                let graph = quantize_weight_only(&self.graph, statistics, recipe, self.format);
+                Ok((graph.map_err(error)?, Vec::new()))
+            }
             Mode::Dynamic => Ok((quantize_dynamic(&self.graph, statistics, recipe).map_err(error)?, Vec::new())),
             Mode::Float16 => {
                 let halves = quantize_float16(&self.graph, statistics, recipe).map_err(error)?;
@@ -281,8 +289,7 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         job.learn(&mut quantized, samples, &recipe, options.threads, progress)?;
     }
     let islands = (recipe.mode == Mode::Int8).then(|| float_islands(&quantized)).flatten();
-    let bits = u8::from(recipe.weights);
-    let narrow = (bits < 8).then(|| format!("weights have {bits} bits each, but take a byte in the file"));
+    let stored = storage(&mut quantized, &recipe, &options.output, format);
     let written = write_result(quantized, &recipe, options)?;
     let mut report = Quantize {
         model: options.model.display().to_string(),
@@ -296,13 +303,44 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         overflows,
         skipped: skipped as u64,
         max_drop_points: options.max_drop,
-        notes: data.notes.iter().cloned().chain(islands).chain(narrow).collect(),
+        notes: data.notes.iter().cloned().chain(islands).chain(stored).collect(),
         ..Quantize::default()
     };
     drop(statistics);
     measure(&job, written.graph, &data, options, &mut report, progress)?;
     judge(&mut report);
     Ok(report)
+}
+
+/// Stores weights of few bits as the format can; tells what did not come as was asked for.
+fn storage(graph: &mut Graph, recipe: &Recipe, output: &Path, format: Format) -> Vec<String> {
+    let mut notes = Vec::new();
+    let some =
+        |names: &[String]| format!("{} (`{}`{})", names.len(), names[0], if names.len() > 1 { ", …" } else { "" });
+    if let Some(size) = recipe.block {
+        let left = layers_without_blocks(graph, size);
+        if !left.is_empty() {
+            notes.push(format!("a scale for each channel, not for each block, in layers of {}", some(&left)));
+        }
+    }
+    let bits = u8::from(recipe.weights);
+    let left = match bits {
+        // C has bytes.
+        ..=4 if !is_c(output) => pack_weights(graph, format),
+        _ => Vec::new(),
+    };
+    if (5..8).contains(&bits) || (bits <= 4 && is_c(output)) {
+        notes.push(format!("weights have {bits} bits each, but take a byte in the file"));
+    } else if bits < 4 {
+        notes.push(format!("weights have {bits} bits each, but take four in the file"));
+    }
+    if !left.is_empty() {
+        notes.push(format!(
+            "weights that fit 4 bits take a byte where a runtime needs it, in layers of {}",
+            some(&left)
+        ));
+    }
+    notes
 }
 
 /// What of an int8 graph computes on float edges, in words; `None` if nothing does.
@@ -329,6 +367,7 @@ pub(crate) fn mode_name(mode: Mode) -> &'static str {
         Mode::Dynamic => "dynamic",
         Mode::Int8 => "int8",
         Mode::Float16 => "float16",
+        Mode::WeightOnly => "weight-only",
     }
 }
 

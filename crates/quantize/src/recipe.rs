@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, Error, Result, WeightBits, WeightRounding, WeightScales};
+use crate::{BlockSize, Calibration, Error, Result, WeightBits, WeightRounding, WeightScales};
 
 /// Post-training mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum Mode {
     Int8,
     /// IEEE half-precision weights.
     Float16,
+    /// Integer weights; activations are float and stay so.
+    WeightOnly,
 }
 
 /// Element type of the public inputs and outputs of an int8 model.
@@ -53,6 +55,9 @@ pub struct Recipe {
     /// Bits of integer weights.
     #[serde(default)]
     pub weights: WeightBits,
+    /// Inputs of an output that share a weight scale, in weight-only mode; without, all do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockSize>,
     /// How weight scales are chosen.
     #[serde(default)]
     pub weight_scales: WeightScales,
@@ -86,6 +91,7 @@ impl Recipe {
             mode,
             calibration: Calibration::default(),
             weights: WeightBits::default(),
+            block: None,
             weight_scales: WeightScales::default(),
             weight_rounding: WeightRounding::default(),
             per_tensor: false,

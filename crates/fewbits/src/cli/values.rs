@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use fewbits::engine::Rounding;
-use fewbits::quantize::{Calibration, IoType, Mode, WeightBits, WeightRounding, WeightScales};
+use fewbits::quantize::{BlockSize, Calibration, IoType, Mode, WeightBits, WeightRounding, WeightScales};
 
 /// An argument's words and the library's values.
 macro_rules! words {
@@ -31,6 +31,16 @@ words! {
         Int8 => Mode::Int8,
         /// half-precision weights
         Float16 => Mode::Float16,
+        /// integer weights, float activations
+        WeightOnly => Mode::WeightOnly,
+    }
+}
+
+words! {
+    /// `--activations`: the mode that follows
+    ActivationsArg => Mode {
+        /// not quantized: only weights are
+        Float => Mode::WeightOnly,
     }
 }
 
@@ -78,6 +88,12 @@ words! {
 pub(crate) fn weight_bits(text: &str) -> Result<WeightBits, String> {
     let bits: u8 = text.parse().map_err(|_| format!("`{text}` is no number of bits"))?;
     WeightBits::try_from(bits)
+}
+
+/// `--block`
+pub(crate) fn block_size(text: &str) -> Result<BlockSize, String> {
+    let size: usize = text.parse().map_err(|_| format!("`{text}` is no number of weights"))?;
+    BlockSize::try_from(size)
 }
 
 words! {
