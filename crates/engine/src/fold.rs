@@ -7,6 +7,7 @@ use fewbits_kernels::isa::Isa;
 
 use crate::arena::Storage;
 use crate::context::RunContext;
+use crate::deferred::deferred;
 use crate::lower::lower;
 use crate::plan::operand;
 use crate::site::{Environment, Operand, PackCache, Site};
@@ -18,16 +19,25 @@ const GROWTH_LIMIT: usize = 1 << 24;
 
 /// The constant values of a graph, aligned for their types.
 #[derive(Clone)]
-pub(crate) struct Constants(Vec<Option<Tensor>>);
+pub(crate) struct Constants {
+    data: Vec<Option<Tensor>>,
+    deferred: Vec<Option<ValueId>>,
+}
 
 impl Constants {
     /// Those that the graph holds.
     pub(crate) fn of(graph: &Graph) -> Self {
-        Constants(graph.values.iter().map(|v| v.data.as_ref().map(aligned)).collect())
+        let data = graph.values.iter().map(|v| v.data.as_ref().map(aligned)).collect();
+        Constants { data, deferred: deferred(graph) }
     }
 
     pub(crate) fn get(&self, id: ValueId) -> Option<&Tensor> {
-        self.0.get(id.0)?.as_ref()
+        self.data.get(id.0)?.as_ref()
+    }
+
+    /// The integer constant that stands in for `id`, which is never made float.
+    pub(crate) fn deferred(&self, id: ValueId) -> Option<ValueId> {
+        self.deferred.get(id.0).copied().flatten()
     }
 }
 
@@ -61,7 +71,7 @@ impl AsRef<[u8]> for Words {
 /// Executes every node whose inputs are constant and whose output shapes are fixed.
 pub(crate) fn fold(graph: &Graph, constants: &mut Constants, env: &Environment) -> Result<()> {
     for (index, node) in graph.nodes.iter().enumerate() {
-        if node.outputs.iter().all(|v| constants.get(*v).is_some()) {
+        if node.outputs.iter().all(|v| constants.get(*v).is_some() || constants.deferred(*v).is_some()) {
             continue;
         }
         let Some((inputs, outputs)) = operands(graph, node, constants) else { continue };
@@ -75,7 +85,7 @@ pub(crate) fn fold(graph: &Graph, constants: &mut Constants, env: &Environment) 
         let results = evaluate(&node.op, Site { node: index, inputs, outputs, env });
         let fail = |what| Error::BadData { node: node.name.clone(), op: node.op.name(), what };
         for (id, tensor) in node.outputs.iter().zip(results.map_err(fail)?) {
-            constants.0[id.0] = Some(tensor);
+            constants.data[id.0] = Some(tensor);
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 mod arena;
 mod context;
 mod convert;
+mod deferred;
 mod engine;
 mod error;
 mod fold;

@@ -18,6 +18,14 @@ pub(crate) fn lower(op: &Op, site: &Site<'_>) -> Lowering {
     }
 }
 
+/// Lowers a layer on float activations whose integer weights are dequantized as they are read.
+pub(crate) fn lower_weight_only(op: &Op, site: &Site<'_>) -> Lowering {
+    match op {
+        Op::FullyConnected(op) => ops::weight_only(op, site),
+        _ => Err("weights that stay integers need a fully-connected layer".into()),
+    }
+}
+
 fn edges<'s>(site: &'s Site<'_>) -> Edges<'s> {
     fn edge(o: &Operand) -> Edge<'_> {
         Edge { dtype: o.dtype, quant: o.quant.as_ref(), constant: o.data.is_some() }

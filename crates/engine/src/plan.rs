@@ -8,7 +8,7 @@ use fewbits_graph::{DType, Graph, Op, Tensor, ValueId};
 use crate::arena::{self, Lifetime, Storage};
 use crate::context::{List, RunContext};
 use crate::fold::{Constants, owned};
-use crate::lower::lower;
+use crate::lower::{lower, lower_weight_only};
 use crate::macs::macs;
 use crate::site::{Environment, Kernel, Lowered, Operand, Site};
 use crate::view::TensorView;
@@ -20,8 +20,13 @@ pub(crate) type Observer<'o> = dyn FnMut(ValueId, &TensorView<'_>) + 'o;
 /// Where a value's bytes are.
 #[derive(Clone, Debug)]
 enum Place {
-    Arena { start: usize, len: usize },
+    Arena {
+        start: usize,
+        len: usize,
+    },
     Constant(Tensor),
+    /// Nowhere: its readers have it in another form.
+    Absent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +113,7 @@ impl Plan {
         let (offsets, total) = arena::assign(&buffers).ok_or(Error::OutOfMemory { bytes })?;
         let place = |v: usize| match (constants.get(ValueId(v)), storages.of_value[v]) {
             (Some(data), _) => Place::Constant(data.clone()),
+            _ if constants.deferred(ValueId(v)).is_some() => Place::Absent,
             (None, Some(b)) => Place::Arena { start: offsets[b], len: buffers[b].bytes },
             (None, None) => Place::Arena { start: 0, len: 0 },
         };
@@ -185,7 +191,9 @@ impl Plan {
     /// Shows the outputs of step `index`, which has just run.
     pub(crate) fn observe_step(&self, index: usize, observe: &mut Observer<'_>) {
         for &id in &self.steps[index].outputs {
-            observe(id, &self.view(id));
+            if !matches!(self.slots[id.0].place, Place::Absent) {
+                observe(id, &self.view(id));
+            }
         }
     }
 
@@ -194,6 +202,7 @@ impl Plan {
         let bytes = match &slot.place {
             Place::Arena { start, len } => &self.arena.bytes()[*start..*start + *len],
             Place::Constant(data) => data.bytes(),
+            Place::Absent => &[],
         };
         TensorView { dtype: slot.dtype, shape: &slot.dims, bytes }
     }
@@ -204,7 +213,7 @@ impl Plan {
             let slot = &self.slots[id.0];
             match &slot.place {
                 Place::Constant(data) => data.clone(),
-                Place::Arena { .. } => owned(slot.dtype, slot.dims.clone(), self.view(id).bytes),
+                Place::Arena { .. } | Place::Absent => owned(slot.dtype, slot.dims.clone(), self.view(id).bytes),
             }
         };
         self.outputs.iter().map(copy).collect()
@@ -264,15 +273,17 @@ fn lower_all(
     let mut problems = Vec::new();
     let mut all = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
-        let known = node.outputs.iter().all(|v| constants.get(*v).is_some());
+        let known = node.outputs.iter().all(|v| constants.get(*v).is_some() || constants.deferred(*v).is_some());
         if known || aliased(&node.op) {
             all.push(None);
             continue;
         }
         let at = |&id: &ValueId| operand(graph, &dims[id.0], constants, id);
-        let inputs = node.inputs.iter().map(|v| v.as_ref().map(at)).collect();
+        let narrow = node.inputs.iter().flatten().any(|&v| constants.deferred(v).is_some());
+        let stored = |id: &ValueId| at(&constants.deferred(*id).unwrap_or(*id));
+        let inputs = node.inputs.iter().map(|v| v.as_ref().map(stored)).collect();
         let site = Site { node: index, inputs, outputs: node.outputs.iter().map(at).collect(), env };
-        match lower(&node.op, &site) {
+        match if narrow { lower_weight_only(&node.op, &site) } else { lower(&node.op, &site) } {
             Ok(lowered) => all.push(Some(lowered)),
             Err(what) => problems.push(Unsupported { node: node.name.clone(), op: node.op.name(), what }),
         }
@@ -309,7 +320,7 @@ fn share_storage(
     let mut storages = Storages { of_value: vec![None; count], buffers: Vec::new() };
     let mut in_place = vec![false; graph.nodes.len()];
     let add = |storages: &mut Storages, v: usize, first: usize| {
-        if constants.get(ValueId(v)).is_none() {
+        if constants.get(ValueId(v)).is_none() && constants.deferred(ValueId(v)).is_none() {
             storages.of_value[v] = Some(storages.buffers.len());
             storages.buffers.push(Lifetime { bytes: bytes(v), first, last: last[v].max(first) });
         }

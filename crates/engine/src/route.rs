@@ -43,14 +43,15 @@ impl Edge<'_> {
         self.dtype == DType::I8 && self.quant.is_some_and(|q| q.granularity == Granularity::PerTensor)
     }
 
-    /// Constant symmetric `int8` weights, with one scale or one for each index of `axis`.
+    /// Constant symmetric `int8` or `int4` weights, with one scale or one for each index of `axis`.
     fn is_weight(&self, axis: usize) -> bool {
         let fits = |q: &Quantization| match q.granularity {
             Granularity::PerTensor => true,
             Granularity::PerChannel { axis: own } => own == axis,
             Granularity::Blocked { .. } => false,
         };
-        self.constant && self.dtype == DType::I8 && self.quant.is_some_and(|q| q.is_symmetric() && fits(q))
+        let narrow = matches!(self.dtype, DType::I8 | DType::I4);
+        self.constant && narrow && self.quant.is_some_and(|q| q.is_symmetric() && fits(q))
     }
 
     fn like(&self, other: &Edge<'_>) -> bool {
@@ -228,7 +229,9 @@ pub(crate) fn route(op: &Op, edges: &Edges<'_>) -> Result<Route, String> {
         Op::Resize(_) => edges.float_at(&[0]),
         Op::Concat(op) => edges.concat(op.activation == Activation::None),
         Op::Gather(_) => match (edges.input(0), edges.output()) {
-            (Some(x), Some(out)) if x.constant && x.dtype == DType::I8 && x.quant.is_some() && out.is_f32() => {
+            (Some(x), Some(out))
+                if x.constant && matches!(x.dtype, DType::I8 | DType::I4) && x.quant.is_some() && out.is_f32() =>
+            {
                 Ok(Route::Dynamic)
             }
             _ => edges.alike_or_float(&[0]),

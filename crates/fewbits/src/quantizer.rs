@@ -8,7 +8,8 @@ use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify
 use fewbits_graph::{DType, Graph, Op, Tensor};
 use fewbits_quantize::{
     ActivationBits, Calibrator, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, check_weights,
-    equalize, learn_rounding, lower, quantize_dynamic, quantize_float16, quantize_int8, smooth,
+    equalize, layers_without_blocks, learn_rounding, lower, pack_weights, quantize_dynamic, quantize_float16,
+    quantize_int8, quantize_weight_only, smooth,
 };
 use fewbits_report::{Latency, Overflow, Quantize};
 
@@ -116,6 +117,9 @@ impl QuantizeOptions {
         }
         if recipe.mode != Mode::Int8 && recipe.activations != ActivationBits::default() {
             return usage("--activations is for the integer activations of --mode int8");
+        }
+        if recipe.block.is_some() && recipe.mode != Mode::WeightOnly {
+            return usage("--block is for weights alone: give --activations float");
         }
         if learned && (self.data.is_none() || self.samples == 0) {
             return usage("rounding is learned from samples: give them with --data");
@@ -314,6 +318,10 @@ impl Job {
                 let graph = quantize_int8(&self.graph, statistics.unwrap_or(&empty), recipe, self.format);
                 Ok((graph.map_err(error)?, Vec::new()))
             }
+            Mode::WeightOnly => {
+                let graph = quantize_weight_only(&self.graph, statistics, recipe, self.format);
+                Ok((graph.map_err(error)?, Vec::new()))
+            }
             Mode::Dynamic => Ok((quantize_dynamic(&self.graph, statistics, recipe).map_err(error)?, Vec::new())),
             Mode::Float16 => {
                 let halves = quantize_float16(&self.graph, statistics, recipe).map_err(error)?;
@@ -367,13 +375,15 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         return Ok(report);
     };
     drop(statistics);
-    let islands = (made.recipe.mode == Mode::Int8).then(|| float_islands(&made.graph)).flatten();
-    let written = write_result(made.graph, &made.recipe, options)?;
+    let mut graph = made.graph;
+    let islands = (made.recipe.mode == Mode::Int8).then(|| float_islands(&graph)).flatten();
+    let stored = storage(&mut graph, &made.recipe, &options.output, format);
+    let written = write_result(graph, &made.recipe, options)?;
     report.output = written.files;
     report.recipe = recipe_path(&options.output).display().to_string();
     report.bytes_after = written.bytes;
     report.ratio = written.bytes as f64 / bytes_before as f64;
-    report.notes.extend(data.notes.iter().cloned().chain(islands).chain(narrow_note(&made.recipe)));
+    report.notes.extend(data.notes.iter().cloned().chain(islands).chain(stored));
     // What the result is measured against is the model as it was.
     job.graph = float.unwrap_or(job.graph);
     measure(&job, written.graph, made.measured, &data, options, &mut report, progress)?;
@@ -440,13 +450,36 @@ fn make(
     Ok(Some(Made { recipe, graph, measured: Some(measured) }))
 }
 
-/// What is to be said of weights of fewer than eight bits.
-fn narrow_note(recipe: &Recipe) -> Option<String> {
-    let widths: Vec<u8> = recipe.weight_widths().into_iter().map(u8::from).collect();
-    let narrow: Vec<String> = widths.iter().filter(|&&bits| bits < 8).map(u8::to_string).collect();
-    let some = if widths.contains(&8) { "some " } else { "" };
-    let bits = narrow.join(" or ");
-    (!narrow.is_empty()).then(|| format!("{some}weights have {bits} bits each, but take a byte in the file"))
+/// Stores weights of few bits as the format can; tells what did not come as was asked for.
+pub(crate) fn storage(graph: &mut Graph, recipe: &Recipe, output: &Path, format: Format) -> Vec<String> {
+    let mut notes = Vec::new();
+    let some =
+        |names: &[String]| format!("{} (`{}`{})", names.len(), names[0], if names.len() > 1 { ", …" } else { "" });
+    if let Some(size) = recipe.block {
+        let left = layers_without_blocks(graph, size);
+        if !left.is_empty() {
+            notes.push(format!("a scale for each channel, not for each block, in layers of {}", some(&left)));
+        }
+    }
+    let bits = recipe.weight_widths().into_iter().map(u8::from).min().unwrap_or(8);
+    let some_have = if recipe.weight_widths().len() > 1 { "some weights have" } else { "weights have" };
+    let left = match bits {
+        // C has bytes.
+        ..=4 if !is_c(output) => pack_weights(graph, format),
+        _ => Vec::new(),
+    };
+    if (5..8).contains(&bits) || (bits <= 4 && is_c(output)) {
+        notes.push(format!("{some_have} {bits} bits each, but take a byte in the file"));
+    } else if bits < 4 {
+        notes.push(format!("{some_have} {bits} bits each, but take four in the file"));
+    }
+    if !left.is_empty() {
+        notes.push(format!(
+            "weights that fit 4 bits take a byte where a runtime needs it, in layers of {}",
+            some(&left)
+        ));
+    }
+    notes
 }
 
 /// What of an int8 graph computes on float edges, in words; `None` if nothing does.
@@ -473,6 +506,7 @@ pub(crate) fn mode_name(mode: Mode) -> &'static str {
         Mode::Dynamic => "dynamic",
         Mode::Int8 => "int8",
         Mode::Float16 => "float16",
+        Mode::WeightOnly => "weight-only",
     }
 }
 

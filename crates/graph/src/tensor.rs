@@ -180,6 +180,24 @@ impl Tensor {
         }
     }
 
+    /// An `int4` tensor of `data`, packed two a byte, low nibble first; `None` if an element is outside
+    /// of [−8, 7] or the shape does not fit.
+    pub fn from_nibbles(shape: Vec<usize>, data: &[i8]) -> Option<Self> {
+        let fits = data.iter().all(|q| (-8..=7).contains(q)) && element_count(&shape)? == data.len();
+        let nibble = |q: i8| q.cast_unsigned() & 0xf;
+        let pack = |pair: &[i8]| nibble(pair[0]) | pair.get(1).map_or(0, |&q| nibble(q) << 4);
+        let bytes: Vec<u8> = data.chunks(2).map(pack).collect();
+        fits.then(|| Tensor::from_bytes(DType::I4, shape, TensorBytes::from(bytes)))?
+    }
+
+    /// The elements of an `int8` or `int4` tensor; `None` for other types.
+    pub fn signed_bytes(&self) -> Option<Cow<'_, [i8]>> {
+        match self.dtype {
+            DType::I4 => Some(Cow::Owned(self.unpack_i4())),
+            _ => self.as_slice::<i8>(),
+        }
+    }
+
     fn unpack_i4(&self) -> Vec<i8> {
         let nibbles = self.bytes().iter().flat_map(|&b| [(b << 4).cast_signed() >> 4, b.cast_signed() >> 4]);
         nibbles.take(self.elements()).collect()
@@ -192,11 +210,13 @@ impl Tensor {
     }
 
     /// A copy with axes reordered: `out.shape[i] = self.shape[perm[i]]`. `None` if `perm` is not a
-    /// permutation, or for packed 4-bit data, whose elements have no byte address.
+    /// permutation.
     pub fn transposed(&self, perm: &[usize]) -> Option<Self> {
         let shape = crate::Shape::fixed(&self.shape).permuted(perm)?.to_fixed()?;
         if self.dtype == DType::I4 {
-            return None;
+            // Packed elements have no byte address.
+            let wide = Tensor::new(self.shape.clone(), self.unpack_i4()).transposed(perm)?;
+            return Tensor::from_nibbles(shape, &wide.as_slice::<i8>()?);
         }
         let size = self.dtype.byte_len(1)?;
         let mut strides = vec![size; self.shape.len()];
@@ -269,7 +289,20 @@ mod tests {
         let t = Tensor::from_bytes(DType::I4, vec![3], TensorBytes::from(vec![0x8f, 0xf7])).unwrap();
         assert_eq!(t.to_i64(), Some(vec![-1, -8, 7]));
         assert_eq!(t.to_f32(), [-1.0, -8.0, 7.0]);
-        assert!(t.transposed(&[0]).is_none());
+        assert_eq!(t.signed_bytes().unwrap().as_ref(), [-1, -8, 7]);
+    }
+
+    #[test]
+    fn nibbles_are_packed_and_moved_as_elements() {
+        let t = Tensor::from_nibbles(vec![3, 3], &[-8, 7, 0, 1, 2, 3, -1, -2, -3]).unwrap();
+        assert_eq!((t.dtype(), t.bytes().len()), (DType::I4, 5));
+        assert_eq!(t.transposed(&[1, 0]).unwrap().to_i64(), Some(vec![-8, 1, -1, 7, 2, -2, 0, 3, -3]));
+        for (shape, data) in
+            [(vec![1], vec![8]), (vec![1], vec![-9]), (vec![2], vec![0]), (vec![usize::MAX, 2], vec![])]
+        {
+            assert!(Tensor::from_nibbles(shape, &data).is_none());
+        }
+        assert_eq!(Tensor::from_nibbles(vec![0], &[]).unwrap().bytes().len(), 0);
     }
 
     #[test]

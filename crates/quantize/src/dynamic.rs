@@ -45,7 +45,7 @@ pub(crate) fn narrow_weights(
     let mut quantized: BTreeMap<(ValueId, usize, WeightBits), (ValueId, Vec<f64>)> = BTreeMap::new();
     for index in 0..out.nodes.len() {
         let node = &out.nodes[index];
-        let Some(id) = weights(out, node).filter(|_| chosen(node)) else { continue };
+        let Some(id) = float_weights(out, node).filter(|_| chosen(node)) else { continue };
         let value = out.value(id).clone();
         let Some((data, filters)) = value.data.as_ref().and_then(|d| Some((d, Filters::of(&node.op, d.shape())?)))
         else {
@@ -65,7 +65,7 @@ pub(crate) fn narrow_weights(
 }
 
 /// The constant weights of a node, if they are large enough.
-fn weights(graph: &Graph, node: &Node) -> Option<ValueId> {
+pub(crate) fn float_weights(graph: &Graph, node: &Node) -> Option<ValueId> {
     let id = node.inputs.get(1).copied().flatten()?;
     let data = graph.value(id).data.as_ref()?;
     Filters::of(&node.op, data.shape())?;

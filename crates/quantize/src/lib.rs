@@ -28,7 +28,9 @@ mod recipe;
 mod reuse;
 mod rounding;
 mod sensitivity;
+mod storage;
 mod tables;
+mod weight_only;
 mod weights;
 mod widths;
 
@@ -57,5 +59,7 @@ pub use rounding::WeightRounding;
 pub use sensitivity::{
     Form, LayerSensitivity, Probe, Sensitivity, forms, quantize_graph, quantized_layers, sensitivity,
 };
+pub use storage::pack_weights;
+pub use weight_only::{BlockSize, layers_without_blocks, quantize_weight_only};
 pub use weights::{WeightBits, WeightScales, check_weights, quantize_weights};
 pub use widths::{LayerWidths, layer_widths, weight_layers};

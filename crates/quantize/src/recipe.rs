@@ -6,7 +6,7 @@ use std::path::Path;
 use fewbits_graph::{Graph, Node, Op};
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationBits, Calibration, Error, Result, WeightBits, WeightRounding, WeightScales};
+use crate::{ActivationBits, BlockSize, Calibration, Error, Result, WeightBits, WeightRounding, WeightScales};
 
 /// Post-training mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub enum Mode {
     Int8,
     /// IEEE half-precision weights.
     Float16,
+    /// Integer weights; activations are float and stay so.
+    WeightOnly,
 }
 
 /// Element type of the public inputs and outputs of an int8 model.
@@ -93,6 +95,9 @@ pub struct Recipe {
     /// Bits of the activations that layers with weights read, in int8 mode.
     #[serde(default)]
     pub activations: ActivationBits,
+    /// Inputs of an output that share a weight scale, in weight-only mode; without, all do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockSize>,
     /// How weight scales are chosen.
     #[serde(default)]
     pub weight_scales: WeightScales,
@@ -141,6 +146,7 @@ impl Recipe {
             calibration: Calibration::default(),
             weights: WeightBits::default(),
             activations: ActivationBits::default(),
+            block: None,
             weight_scales: WeightScales::default(),
             weight_rounding: WeightRounding::default(),
             per_tensor: false,

@@ -11,6 +11,8 @@ use fewbits_graph::Op;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
+use crate::WeightBits;
+
 /// How weights find their place between two representable values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,10 +37,28 @@ pub(crate) trait Grid {
     fn next(&self, value: Self::Value, up: bool) -> Option<Self::Value>;
 }
 
-/// From `-largest` to `largest`, in units of the scale.
+/// From `smallest` to `largest`, in units of the scale.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Integers {
+    pub(crate) smallest: i8,
     pub(crate) largest: i8,
+}
+
+impl Integers {
+    /// As many negative values as positive ones.
+    pub(crate) fn symmetric(bits: WeightBits) -> Self {
+        Integers { smallest: -bits.largest(), largest: bits.largest() }
+    }
+
+    /// All values of the type.
+    pub(crate) fn all_of(bits: WeightBits) -> Self {
+        Integers { smallest: -bits.largest() - 1, largest: bits.largest() }
+    }
+
+    /// The nearest value, halves to even.
+    pub(crate) fn nearest(&self, x: f64) -> i8 {
+        x.round_ties_even().clamp(f64::from(self.smallest), f64::from(self.largest)) as i8
+    }
 }
 
 impl Grid for Integers {
@@ -52,7 +72,7 @@ impl Grid for Integers {
         if up {
             value.checked_add(1).filter(|&q| q <= self.largest)
         } else {
-            value.checked_sub(1).filter(|&q| q >= -self.largest)
+            value.checked_sub(1).filter(|&q| q >= self.smallest)
         }
     }
 }
@@ -177,7 +197,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WEIGHTS: Integers = Integers { largest: 127 };
+    const WEIGHTS: Integers = Integers { smallest: -127, largest: 127 };
 
     fn sum(real: &[f64], rounded: &[i8], of: impl Fn(usize) -> bool) -> f64 {
         (0..real.len()).filter(|&i| of(i)).map(|i| f64::from(rounded[i]) - real[i]).sum()
@@ -225,8 +245,9 @@ mod tests {
 
     #[test]
     fn grids_end_where_they_should() {
-        for largest in [127, 7, 1] {
-            let grid = Integers { largest };
+        for bits in [8, 4, 2] {
+            let grid = Integers::symmetric(WeightBits::try_from(bits).unwrap());
+            let largest = grid.largest;
             assert_eq!((grid.next(largest, true), grid.next(-largest, false)), (None, None));
             assert_eq!((grid.next(largest, false), grid.next(0, true)), (Some(largest - 1), Some(1)));
         }

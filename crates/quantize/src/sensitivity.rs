@@ -17,7 +17,7 @@ use crate::domain::moves;
 use crate::reuse::{with_layers_of, without_rounding};
 use crate::{
     Error, Format, IoType, Mode, Recipe, Result, Statistics, adapt_inputs, quantize_dynamic, quantize_float16,
-    quantize_int8,
+    quantize_int8, quantize_weight_only,
 };
 
 /// Most layers measured at a time: each holds a compiled copy of the model.
@@ -32,6 +32,7 @@ pub fn quantize_graph(graph: &Graph, statistics: &Statistics, recipe: &Recipe, f
         Mode::Int8 => quantize_int8(graph, statistics, recipe, format),
         Mode::Dynamic => quantize_dynamic(graph, Some(statistics), recipe),
         Mode::Float16 => Ok(quantize_float16(graph, Some(statistics), recipe)?.graph),
+        Mode::WeightOnly => quantize_weight_only(graph, Some(statistics), recipe, format),
     }
 }
 

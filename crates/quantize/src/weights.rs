@@ -151,7 +151,7 @@ pub(crate) fn quantize_layer_weights(
     };
     let (data, mut rounded) = (weights.to_f32(), nearest.into_owned());
     let channel = quant.parameter_of(filters.shape);
-    let grid = Integers { largest: bits.largest() };
+    let grid = Integers::symmetric(bits);
     filters.balance(&grid, |i| f64::from(data[i]) / f64::from(quant.scales[channel(i)]), &mut rounded);
     (Tensor::new(filters.shape.to_vec(), rounded), quant)
 }

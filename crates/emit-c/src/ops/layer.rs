@@ -30,7 +30,7 @@ impl Weights {
         }
         let x = x.affine()?;
         let tensor = site.constant(1)?;
-        let values = tensor.as_slice::<i8>().ok_or_else(|| format!("{} weights, where int8 is needed", w.dtype))?;
+        let values = tensor.signed_bytes().ok_or_else(|| format!("{} weights, where int8 is needed", w.dtype))?;
         let quant = w.quant.as_ref().ok_or("the weights have no scale")?;
         let fits = match quant.granularity {
             Granularity::PerTensor => true,

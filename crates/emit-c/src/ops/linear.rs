@@ -41,12 +41,12 @@ fn rows(site: &Site<'_>, layer: Layer, once: bool) -> Lowering {
 /// Whether input 1 is a constant symmetric matrix, one for all rows.
 fn is_constant_matrix(b: &Edge) -> bool {
     let symmetric = b.quant.as_ref().is_some_and(|q| q.is_symmetric());
-    b.data.is_some() && b.dims.len() == 2 && symmetric && b.dtype == DType::I8
+    b.data.is_some() && b.dims.len() == 2 && symmetric && matches!(b.dtype, DType::I8 | DType::I4)
 }
 
 pub(crate) fn matmul(op: &MatMul, site: &Site<'_>) -> Lowering {
     let (a, b) = (site.input(0)?, site.input(1)?);
-    if let Some(float) = [a, b].into_iter().find(|e| e.dtype != DType::I8) {
+    if let Some(float) = [a, b].into_iter().find(|e| !matches!(e.dtype, DType::I8 | DType::I4)) {
         return Err(left_float(float.dtype));
     }
     if op.transpose_a {

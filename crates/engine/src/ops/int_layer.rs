@@ -1,4 +1,4 @@
-//! Layers with `int8` weights: on `int8` activations (TFLite's arithmetic), and on float ones whose
+//! Layers with `int8` weights (`int4` ones are unpacked for the same kernels): on `int8` activations (TFLite's arithmetic), and on float ones whose
 //! rows are quantized as they come (dynamic range).
 
 use fewbits_graph::ops::{Conv2d, ConvTranspose2d, DepthwiseConv2d, FullyConnected, MatMul};
@@ -25,7 +25,7 @@ fn weight_scales(site: &Site<'_>) -> Result<Vec<f32>, String> {
 
 /// The weights' elements.
 fn weights(site: &Site<'_>) -> Result<Vec<i8>, String> {
-    let data = site.constant(1)?.as_slice::<i8>().ok_or("the weights are not int8")?;
+    let data = site.constant(1)?.signed_bytes().ok_or("the weights are not int8 or int4")?;
     Ok(data.into_owned())
 }
 
@@ -102,7 +102,7 @@ pub(super) fn conv2d(op: &Conv2d, site: &Site<'_>) -> Lowering {
     let shape = geometry(site, &op.into())?;
     if shape.is_depthwise() && shape.groups > 1 {
         let laid = site.constant(1)?.transposed(&[3, 1, 2, 0]).ok_or("the weights cannot be laid out")?;
-        let laid = laid.as_slice::<i8>().ok_or("the weights are not int8")?.into_owned();
+        let laid = laid.signed_bytes().ok_or("the weights are not int8 or int4")?.into_owned();
         return convolution!(PackedDepthwise, site, shape, laid, op.activation);
     }
     convolution!(PackedConv, site, shape, weights(site)?, op.activation)

@@ -1,13 +1,17 @@
 //! Fully-connected layers and matrix products.
 
+use fewbits_graph::DType;
 use fewbits_graph::ops::{FullyConnected, MatMul};
 use fewbits_kernels::float::Clamp;
 use fewbits_kernels::float::binary::Broadcast;
 use fewbits_kernels::float::gemm::PackedMatrix;
 use fewbits_kernels::float::linear::{BatchMatmul, fully_connected as unpacked};
+use fewbits_kernels::float::narrow::{NarrowBits, NarrowWeights, PackedNarrow};
 
 use super::clamp;
+use crate::deferred::block_of;
 use crate::site::{Lowered, Lowering, Operand, Site};
+use crate::view::cast_mut;
 
 /// Rows, outputs and inputs of a fully-connected layer.
 pub(super) fn layer_sizes(site: &Site<'_>) -> Result<(usize, usize, usize), String> {
@@ -35,6 +39,37 @@ pub(super) fn fully_connected(op: &FullyConnected, site: &Site<'_>) -> Lowering 
         packed.run(ctx.input(0), k, m, ctx.output(0), n, clamp);
         Ok(())
     }))
+}
+
+/// As [`fully_connected`], on constant weights that stay integers.
+pub(super) fn weight_only(op: &FullyConnected, site: &Site<'_>) -> Lowering {
+    let (m, n, k) = layer_sizes(site)?;
+    let clamp = clamp(op.activation);
+    let (weights, bias) = (site.constant(1)?, site.optional_floats(2)?);
+    let bits = if weights.dtype() == DType::I4 { NarrowBits::Four } else { NarrowBits::Eight };
+    let quant = site.input(1)?.quant.as_ref().ok_or("the weights have no scale")?;
+    let block = block_of(quant, k).filter(|&b| PackedNarrow::takes(k, b)).ok_or("the weights' scales lie otherwise")?;
+    let values = weights.signed_bytes().ok_or("the weights are not int8 or int4")?;
+    let pack = || {
+        // One scale for all is one for each output.
+        let each = n * k.div_ceil(block);
+        let spread = |count: usize, i: usize| if count == 1 { 0 } else { i };
+        let scales: Vec<f32> = (0..each).map(|i| quant.scales[spread(quant.scales.len(), i)]).collect();
+        let zero = |i: usize| quant.zero_points[spread(quant.zero_points.len(), i)];
+        // Zero points are in the range of their type: the graph was validated.
+        let zero_points: Vec<i8> = (0..each).map(|i| zero(i) as i8).collect();
+        let (scales, zero_points) = (scales.as_slice(), zero_points.as_slice());
+        PackedNarrow::new(&NarrowWeights { values: &values, n, k, block, scales, zero_points }, bits, bias.as_deref())
+    };
+    let packed = site.env.packed.get(site.node, pack);
+    let scratch = packed.scratch_len(m, rayon::current_num_threads()) * size_of::<f32>();
+    let kernel = Lowered::new(move |ctx| {
+        let x = ctx.input(0);
+        let (out, scratch) = ctx.output_and_scratch();
+        packed.run(m, x, out, cast_mut(scratch), clamp);
+        Ok(())
+    });
+    Ok(kernel.scratch(scratch))
 }
 
 /// A matrix product in sizes: how the leading dimensions meet, and one product.

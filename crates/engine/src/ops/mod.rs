@@ -15,6 +15,7 @@ mod resize;
 mod select;
 mod unary_real;
 
+use fewbits_graph::ops::FullyConnected;
 use fewbits_graph::{Activation, Op};
 use fewbits_kernels::float::Clamp;
 
@@ -105,6 +106,11 @@ pub(crate) fn integer(op: &Op, site: &Site<'_>) -> Lowering {
         Op::Resize(op) => resize::bilinear_int8(op, site),
         _ => through_float(op, site),
     }
+}
+
+/// A fully-connected layer on floats, its weights integers that are dequantized as they are read.
+pub(crate) fn weight_only(op: &FullyConnected, site: &Site<'_>) -> Lowering {
+    linear::weight_only(op, site)
 }
 
 /// `op` on float activations with `int8` weights.

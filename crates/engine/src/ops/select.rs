@@ -69,10 +69,14 @@ pub(super) fn gather_quantized(op: &Gather, site: &Site<'_>) -> Lowering {
         lowered.replaced.push((0, table));
         return Ok(lowered);
     }
-    let indices = Indices::new(site, 1)?;
+    let (indices, packed) = (Indices::new(site, 1)?, x.dtype == DType::I4);
     let count = out.elements().checked_div(outer * inner).unwrap_or(0);
     Ok(Lowered::new(move |ctx| {
-        let (at, table) = (indices.read(ctx), ctx.input::<i8>(0));
+        let (at, table) = (indices.read(ctx), *ctx.inputs.get(0));
+        let integer = |i: usize| match packed {
+            true => (table[i / 2] << (4 * (1 - i % 2))).cast_signed() >> 4,
+            false => table[i].cast_signed(),
+        };
         for (i, out) in ctx.output::<f32>(0).chunks_exact_mut(inner.max(1)).enumerate() {
             let (o, i) = (i / count.max(1), i % count.max(1));
             let wrapped = if at[i] < 0 { at[i] + axis as i64 } else { at[i] };
@@ -80,8 +84,8 @@ pub(super) fn gather_quantized(op: &Gather, site: &Site<'_>) -> Lowering {
             let row = row.ok_or_else(|| format!("index {} is outside of an axis of {axis}", at[i]))?;
             let which = if per_row { row } else { 0 };
             let (scale, zero) = (quant.scales[which], quant.zero_points[which]);
-            let from = &table[(o * axis + row) * inner..][..inner];
-            out.iter_mut().zip(from).for_each(|(y, &q)| *y = (i32::from(q) - zero) as f32 * scale);
+            let from = ((o * axis + row) * inner..).map(integer);
+            out.iter_mut().zip(from).for_each(|(y, q)| *y = (i32::from(q) - zero) as f32 * scale);
         }
         Ok(())
     })

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fewbits::quantize::{ActivationBits, Mode, Recipe, WeightBits};
+use fewbits::quantize::{BlockSize, Mode, Recipe, WeightBits};
 use fewbits::{Error, Result};
 
-use super::values::{CalibrationArg, ModeArg, WeightRoundingArg, WeightScalesArg, activation_bits, weight_bits};
+use super::values::{
+    ActivationsArg, CalibrationArg, ModeArg, WeightRoundingArg, WeightScalesArg, block_size, weight_bits,
+};
 
 /// The flags of a recipe.
 #[derive(Debug, Args)]
 pub(crate) struct RecipeArgs {
-    /// int8 weights and activations; int8 weights only; or half-precision weights [default: int8 with
-    /// --data, dynamic without]
+    /// int8 weights and activations; int8 weights and activations quantized on the fly; half-precision
+    /// weights; or integer weights alone [default: int8 with --data, dynamic without]
     #[arg(long)]
     pub(crate) mode: Option<ModeArg>,
     /// How activation ranges are chosen [default: mse]
@@ -21,9 +23,14 @@ pub(crate) struct RecipeArgs {
     /// Bits of integer weights, 2 to 8 [default: 8]
     #[arg(long, value_name = "BITS", value_parser = weight_bits)]
     pub(crate) weights: Option<WeightBits>,
-    /// Bits of the activations that layers with weights read, 2 to 8, in int8 mode [default: 8]
-    #[arg(long, value_name = "BITS", value_parser = activation_bits)]
-    pub(crate) activations: Option<ActivationBits>,
+    /// Bits of the activations that layers with weights read, 2 to 8, in mode int8 [default: 8]; or
+    /// `float`, which quantizes weights only and needs no data
+    #[arg(long, value_name = "BITS")]
+    pub(crate) activations: Option<ActivationsArg>,
+    /// Inputs of an output that share a weight scale, with --activations float: a power of two from 16
+    /// [default: all]
+    #[arg(long, value_name = "N", value_parser = block_size)]
+    pub(crate) block: Option<BlockSize>,
     /// How weight scales are chosen [default: auto]
     #[arg(long, value_name = "METHOD")]
     pub(crate) weight_scales: Option<WeightScalesArg>,
@@ -50,14 +57,22 @@ pub(crate) struct RecipeArgs {
 impl RecipeArgs {
     /// The recipe file, or the default recipe, with the flags over it; `mode` where none is given.
     pub(crate) fn recipe(&self, mode: Mode) -> Result<Recipe> {
+        let weights_only = (self.activations == Some(ActivationsArg::Float)).then_some(Mode::WeightOnly);
+        let asked = self.mode.map(Mode::from).or(weights_only);
+        if weights_only.is_some() && asked != weights_only {
+            return Err(Error::Usage("--activations float quantizes weights only: leave out --mode".to_owned()));
+        }
         let mut recipe = match &self.recipe {
             Some(path) => Recipe::read(path).map_err(Error::quantize(path))?,
-            None => Recipe::new(self.mode.map_or(mode, Mode::from)),
+            None => Recipe::new(asked.unwrap_or(mode)),
         };
-        recipe.mode = self.mode.map_or(recipe.mode, Mode::from);
+        recipe.mode = asked.unwrap_or(recipe.mode);
         recipe.calibration = self.calibration.map_or(recipe.calibration, Into::into);
         recipe.weights = self.weights.unwrap_or(recipe.weights);
-        recipe.activations = self.activations.unwrap_or(recipe.activations);
+        if let Some(ActivationsArg::Bits(bits)) = self.activations {
+            recipe.activations = bits;
+        }
+        recipe.block = self.block.or(recipe.block);
         recipe.weight_scales = self.weight_scales.map_or(recipe.weight_scales, Into::into);
         recipe.weight_rounding = self.weight_rounding.map_or(recipe.weight_rounding, Into::into);
         recipe.per_tensor |= self.per_tensor;

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use fewbits::Objective;
 use fewbits::engine::Rounding;
-use fewbits::quantize::{ActivationBits, Calibration, IoType, Mode, WeightBits, WeightRounding, WeightScales};
+use fewbits::quantize::{
+    ActivationBits, BlockSize, Calibration, IoType, Mode, WeightBits, WeightRounding, WeightScales,
+};
 use fewbits::train::{Decay, Method};
 
 /// An argument's words and the library's values.
@@ -33,6 +35,28 @@ words! {
         Int8 => Mode::Int8,
         /// half-precision weights
         Float16 => Mode::Float16,
+        /// integer weights, float activations
+        WeightOnly => Mode::WeightOnly,
+    }
+}
+
+/// `--activations`: a number of bits, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ActivationsArg {
+    /// Integer activations.
+    Bits(ActivationBits),
+    /// Activations are not quantized.
+    Float,
+}
+
+impl FromStr for ActivationsArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "float" => Ok(ActivationsArg::Float),
+            _ => Ok(ActivationsArg::Bits(ActivationBits::try_from(bits(text)?)?)),
+        }
     }
 }
 
@@ -85,11 +109,6 @@ pub(crate) fn weight_bits(text: &str) -> Result<WeightBits, String> {
     WeightBits::try_from(bits(text)?)
 }
 
-/// `--activations`
-pub(crate) fn activation_bits(text: &str) -> Result<ActivationBits, String> {
-    ActivationBits::try_from(bits(text)?)
-}
-
 words! {
     /// `--loss`
     LossArg => Objective {
@@ -122,6 +141,12 @@ words! {
         /// stochastic gradient descent with momentum 0.9
         Sgd => Method::Sgd { momentum: 0.9 },
     }
+}
+
+/// `--block`
+pub(crate) fn block_size(text: &str) -> Result<BlockSize, String> {
+    let size: usize = text.parse().map_err(|_| format!("`{text}` is no number of weights"))?;
+    BlockSize::try_from(size)
 }
 
 words! {

@@ -94,7 +94,7 @@ impl Stage<'_> {
             let job = Job::new(read_model(source)?, source, mode, format)?;
             let statistics: Option<Statistics> = match mode {
                 Mode::Int8 => Some(job.calibrate(calibration, 1, &mut fewbits::Silent)?.0),
-                Mode::Dynamic | Mode::Float16 => None,
+                Mode::Dynamic | Mode::Float16 | Mode::WeightOnly => None,
             };
             let (graph, _) = job.quantize(&recipe, statistics.as_ref())?;
             let path = self.directory.join(format!("digits_cnn.{name}.{extension}"));

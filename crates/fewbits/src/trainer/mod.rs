@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fewbits_graph::{Graph, Node, ValueId};
-use fewbits_quantize::{IoType, Mode, Recipe, WeightRounding};
+use fewbits_quantize::{Format, IoType, Mode, Recipe, WeightRounding};
 use fewbits_report::{Train, TrainEpoch};
 use fewbits_train::{Decay, Method, Schedule, Simulation, Trainee};
 
@@ -19,6 +19,7 @@ pub use objective::Objective;
 
 use crate::measure::accuracy::evaluate;
 use crate::output::write_result;
+use crate::quantizer::storage;
 
 use crate::{
     DataOptions, Error, Job, Model, ModelData, Progress, QuantizeOptions, Result, RunOptions, SampleBatch,
@@ -206,7 +207,7 @@ pub fn train_file(options: &TrainOptions, progress: &mut dyn Progress) -> Result
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
     let pool = pool.map_err(|e| Error::Usage(format!("cannot start {} threads: {e}", options.threads)))?;
     let start = Start::new(options, &job, &data, progress)?;
-    let mut run = Run::new(options, &job, &data, &start, &pool)?;
+    let mut run = Run::new(options, &job, format, &data, &start, &pool)?;
     if options.resume {
         run.resume()?;
     }
@@ -314,6 +315,7 @@ impl Start {
 struct Run<'a> {
     options: &'a TrainOptions,
     job: &'a Job,
+    format: Format,
     data: &'a TrainData,
     start: &'a Start,
     learner: Learner,
@@ -327,6 +329,7 @@ impl<'a> Run<'a> {
     fn new(
         options: &'a TrainOptions,
         job: &'a Job,
+        format: Format,
         data: &'a TrainData,
         start: &'a Start,
         pool: &rayon::ThreadPool,
@@ -361,7 +364,7 @@ impl<'a> Run<'a> {
         let warm_up = (f64::from(options.warm_up) * steps as f64) as u64;
         let schedule = Schedule { rate: options.rate, warm_up, steps, decay: options.decay };
         let state = Progressed { request: options.request(), ..Progressed::default() };
-        Ok(Run { options, job, data, start, learner, schedule, state, best: Vec::new(), began: Instant::now() })
+        Ok(Run { options, job, format, data, start, learner, schedule, state, best: Vec::new(), began: Instant::now() })
     }
 
     fn resume(&mut self) -> Result<()> {
@@ -532,13 +535,15 @@ impl<'a> Run<'a> {
     fn finish(self, bytes_before: u64, progress: &mut dyn Progress) -> Result<Train> {
         let options = self.options;
         let (before, float_top1) = self.measure(self.start.graph.clone(), progress, true)?;
-        let graph = self.graph_with(&self.best);
+        let mut graph = self.graph_with(&self.best);
+        let mut notes = self.data.notes.clone();
         let (graph, bytes, files) = if options.float {
             write_model(&graph, &options.output)?;
             let graph = read_model(&options.output)?;
             let bytes = size_on_disk(&options.output, &graph)?;
             (graph, bytes, options.output.display().to_string())
         } else {
+            notes.extend(storage(&mut graph, &options.recipe, &options.output, self.format));
             let written = write_result(graph, &options.recipe, &QuantizeOptions::new(&options.model, &options.output))?;
             (written.graph, written.bytes, written.files)
         };
@@ -561,7 +566,7 @@ impl<'a> Run<'a> {
             epochs: self.state.epochs.clone(),
             training_samples: self.data.train.dataset().len() as u64,
             pass_bytes: self.learner.bytes() as u64,
-            notes: self.data.notes.clone(),
+            notes,
         })
     }
 }

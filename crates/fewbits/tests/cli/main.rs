@@ -8,5 +8,5 @@ mod demo;
 mod export;
 mod quantize;
 mod regression;
-mod train;
 mod search;
+mod train;

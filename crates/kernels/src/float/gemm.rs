@@ -123,7 +123,7 @@ impl PackedMatrix {
 
     /// Rows whose left operand fits the cache while the panels pass by.
     pub(crate) fn block_rows(&self) -> usize {
-        (BLOCK_FLOATS / self.k.max(1) / MR).clamp(1, 64) * MR
+        block_rows(self.k)
     }
 
     fn block(&self, isa: Option<Avx2>, a: &[f32], lda: usize, m: usize, out: &mut [f32], ldc: usize, clamp: Clamp) {
@@ -160,20 +160,14 @@ impl PackedMatrix {
         ldc: usize,
         clamp: Clamp,
     ) {
-        let panels = self.n.div_ceil(NR);
-        for p in 0..panels {
-            let cols = NR.min(self.n - p * NR);
-            let panel = &self.panels[p * self.k * NR..(p + 1) * self.k * NR];
-            let panel = &panel[segments.rows.start * NR..segments.rows.end * NR];
-            let bias = &self.bias[p * NR..(p + 1) * NR];
-            let mut r = 0;
-            while r < m {
-                let rows = MR.min(m - r);
-                let (a, out) = (&a[r * lda..], &mut out[r * ldc + p * NR..]);
-                let tile = Tile { panel, bias, segments, lda, ldc, cols, clamp };
-                tile.run(isa, rows, a, out);
-                r += rows;
-            }
+        for p in 0..self.n.div_ceil(NR) {
+            let floats = &self.panels[p * self.k * NR..(p + 1) * self.k * NR];
+            let panel = Panel {
+                floats: &floats[segments.rows.start * NR..segments.rows.end * NR],
+                bias: &self.bias[p * NR..(p + 1) * NR],
+                cols: NR.min(self.n - p * NR),
+            };
+            panel.run(isa, a, lda, segments, m, &mut out[p * NR..], ldc, clamp);
         }
     }
 
@@ -206,6 +200,45 @@ impl PackedMatrix {
             };
             tile.run(isa, 1, a, &mut piece[done..]);
             done += cols;
+        }
+    }
+}
+
+/// Rows of `k` floats that fit the cache while the panels pass by.
+pub(super) fn block_rows(k: usize) -> usize {
+    (BLOCK_FLOATS / k.max(1) / MR).clamp(1, 64) * MR
+}
+
+/// Up to 16 columns of a packed matrix, and their bias.
+pub(super) struct Panel<'a> {
+    /// `[k][16]`.
+    pub(super) floats: &'a [f32],
+    /// `[16]`.
+    pub(super) bias: &'a [f32],
+    /// Columns that are written.
+    pub(super) cols: usize,
+}
+
+impl Panel<'_> {
+    /// `out[i, ..cols] = clamp(a[i] * panel + bias)` for `m` rows, rows `lda` and `ldc` apart.
+    pub(super) fn run(
+        &self,
+        isa: Option<Avx2>,
+        a: &[f32],
+        lda: usize,
+        segments: &Segments,
+        m: usize,
+        out: &mut [f32],
+        ldc: usize,
+        clamp: Clamp,
+    ) {
+        let &Panel { floats: panel, bias, cols } = self;
+        let mut r = 0;
+        while r < m {
+            let rows = MR.min(m - r);
+            let tile = Tile { panel, bias, segments, lda, ldc, cols, clamp };
+            tile.run(isa, rows, &a[r * lda..], &mut out[r * ldc..]);
+            r += rows;
         }
     }
 }

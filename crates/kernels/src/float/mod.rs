@@ -21,6 +21,7 @@ pub mod grad;
 pub mod half;
 pub mod linear;
 pub mod movement;
+pub mod narrow;
 pub mod norm;
 pub mod pool;
 pub mod reduce;

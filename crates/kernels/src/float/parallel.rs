@@ -27,3 +27,27 @@ pub(crate) fn chunks_mut<T: Send>(
         }
     }
 }
+
+/// As [`chunks_mut`], with a slice of `other_chunk` elements of `other` for each piece.
+///
+/// # Panics
+/// If `other` has fewer slices than `out` pieces.
+pub(crate) fn zipped_chunks_mut<T: Send, U: Send>(
+    out: &mut [T],
+    chunk: usize,
+    other: &mut [U],
+    other_chunk: usize,
+    parallel: bool,
+    f: impl Fn(usize, &mut [T], &mut [U]) + Sync + Send,
+) {
+    let (chunk, other_chunk) = (chunk.max(1), other_chunk.max(1));
+    assert!(out.len().div_ceil(chunk) <= other.len() / other_chunk, "a slice for each piece");
+    if parallel && out.len() > chunk {
+        let pieces = out.par_chunks_mut(chunk).zip(other.par_chunks_exact_mut(other_chunk));
+        pieces.enumerate().for_each(|(i, (c, o))| f(i, c, o));
+    } else {
+        for (i, (c, o)) in out.chunks_mut(chunk).zip(other.chunks_exact_mut(other_chunk)).enumerate() {
+            f(i, c, o);
+        }
+    }
+}

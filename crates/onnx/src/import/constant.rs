@@ -1,6 +1,6 @@
 //! Constants of the file, and the changes of layout that are applied to them at once.
 
-use fewbits_graph::{DType, Granularity, Quantization, Tensor, TensorBytes};
+use fewbits_graph::{DType, Granularity, Quantization, Tensor};
 
 use crate::layout::is_identity;
 
@@ -58,7 +58,7 @@ impl Constant {
         let split_rank = tensor.shape().len();
         let split_shape = tensor.shape().to_vec();
         if !relay.perm.is_empty() && !is_identity(&relay.perm) {
-            tensor = transposed(&tensor, &relay.perm).ok_or_else(fails)?;
+            tensor = tensor.transposed(&relay.perm).ok_or_else(fails)?;
         }
         if let Some(shape) = &relay.join {
             tensor = tensor.reshaped(shape.clone()).ok_or_else(fails)?;
@@ -155,17 +155,4 @@ impl Relay {
             false => format!("{:?}{:?}{:?}", self.split, self.perm, self.join),
         }
     }
-}
-
-/// [`Tensor::transposed`] for packed 4-bit data too.
-pub(crate) fn transposed(tensor: &Tensor, perm: &[usize]) -> Option<Tensor> {
-    if tensor.dtype() != DType::I4 {
-        return tensor.transposed(perm);
-    }
-    let wide: Vec<i8> = tensor.to_i64()?.into_iter().map(i8::try_from).collect::<Result<_, _>>().ok()?;
-    let wide = Tensor::new(tensor.shape().to_vec(), wide).transposed(perm)?;
-    let nibble = |v: i8| v.cast_unsigned() & 0xf;
-    let packed: Vec<u8> =
-        wide.as_slice::<i8>()?.chunks(2).map(|p| nibble(p[0]) | (p.get(1).map_or(0, |&v| nibble(v)) << 4)).collect();
-    Tensor::from_bytes(DType::I4, wide.shape().to_vec(), TensorBytes::from(packed))
 }

@@ -10,6 +10,7 @@ mod conv;
 mod elementwise;
 mod linear;
 mod movement;
+mod narrow;
 mod norm;
 mod pool;
 mod qlinear;
@@ -189,6 +190,7 @@ static TABLE: &[Entry] = &[
     microsoft("DequantizeLinear", quantize::dequantize),
     microsoft("FastGelu", activation::activation),
     microsoft("Gelu", activation::activation),
+    microsoft("MatMulNBits", narrow::matmul_n_bits),
     microsoft("QGemm", qlinear::gemm),
     microsoft("QLinearAdd", qlinear::binary),
     microsoft("QLinearAveragePool", qlinear::average_pool),

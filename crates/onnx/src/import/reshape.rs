@@ -171,7 +171,7 @@ pub(super) fn transpose(node: &mut NodeReader<'_>) -> Result<()> {
     if !is_identity(&sorted) || perm.len() != rank {
         return Err(node.error(format!("{perm:?} is not a permutation of {rank} axes")));
     }
-    if let Some(folded) = foldable(node).and_then(|t| super::constant::transposed(&t, &perm)) {
+    if let Some(folded) = foldable(node).and_then(|t| t.transposed(&perm)) {
         return node.fold(folded);
     }
     let layout = node.layout(0);

@@ -282,6 +282,7 @@ impl Remedy {
             Remedy::Mode(Mode::Dynamic) => "--mode dynamic".to_owned(),
             Remedy::Mode(Mode::Int8) => "--mode int8".to_owned(),
             Remedy::Mode(Mode::Float16) => "--mode float16".to_owned(),
+            Remedy::Mode(Mode::WeightOnly) => "--mode weight-only".to_owned(),
         }
     }
 }

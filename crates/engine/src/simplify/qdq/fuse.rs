@@ -76,7 +76,7 @@ fn fuse_layer(edit: &mut Edit<'_>, node: NodeId, out_axis: usize) -> Option<()> 
     let (scale, _) = int8_parameters(edit, x)?;
     let weights = weights_of(edit, node, 1).filter(|w| w.dequantize.is_some())?;
     let value = edit.value(weights.constant);
-    let quant = value.quant.clone().filter(|q| value.dtype == DType::I8 && q.is_symmetric())?;
+    let quant = value.quant.clone().filter(|q| matches!(value.dtype, DType::I8 | DType::I4) && q.is_symmetric())?;
     let channels = value.shape.0.get(out_axis)?.fixed()?;
     let products: Vec<f32> = scales_along(&quant, out_axis, channels)?.iter().map(|w| w * scale).collect();
     let bias = match edit.input(node, 2) {

@@ -35,7 +35,7 @@ fn feed(edit: &mut Edit<'_>, node: NodeId, slot: usize) -> Option<()> {
     };
     let weights = weights_of(edit, node, slot).filter(|w| w.dequantize.is_some())?;
     let value = edit.value(weights.constant);
-    let quant = value.quant.as_ref().filter(|q| value.dtype == DType::I8 && q.is_symmetric())?;
+    let quant = value.quant.as_ref().filter(|q| matches!(value.dtype, DType::I8 | DType::I4) && q.is_symmetric())?;
     scales_along(quant, axis, value.shape.0.get(axis)?.fixed()?)?;
     edit.set_input(node, slot, Some(weights.constant));
     Some(())

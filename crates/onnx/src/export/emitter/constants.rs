@@ -228,13 +228,8 @@ pub(crate) fn zero_points(dtype: DType, shape: Vec<usize>, values: &[i32]) -> Op
         DType::U8 => narrow!(u8),
         DType::I16 => narrow!(i16),
         DType::I4 => {
-            let nibbles: Vec<u8> = values
-                .iter()
-                .map(|&z| i8::try_from(z).map(|z| z.cast_unsigned() & 0xf))
-                .collect::<std::result::Result<_, _>>()
-                .ok()?;
-            let bytes: Vec<u8> = nibbles.chunks(2).map(|p| p[0] | (p.get(1).map_or(0, |h| h << 4))).collect();
-            Tensor::from_bytes(DType::I4, shape, bytes.into())?
+            let narrow: std::result::Result<Vec<i8>, _> = values.iter().map(|&z| i8::try_from(z)).collect();
+            Tensor::from_nibbles(shape, &narrow.ok()?)?
         }
         _ => return None,
     })
