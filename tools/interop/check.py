@@ -21,6 +21,7 @@ import foreign
 import int8_ops
 import onnx_ops
 import published_int8
+import trained
 import written_files
 import written_ops
 from fewbits import BINARY
@@ -35,6 +36,7 @@ SUITES = {
     "published_int8": published_int8.run,
     "foreign": foreign.run,
     "written_files": written_files.run,
+    "trained": trained.run,
     "emit_c": emit_c.run,
     "emit_c_boards": emit_c_boards.run,
 }
