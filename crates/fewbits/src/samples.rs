@@ -27,6 +27,9 @@ impl Samples {
                 notes.push(note.clone());
             }
         }
+        if calibrates && options.data == options.eval {
+            notes.push("--eval is --data: some of the samples measured on were calibrated with too".to_owned());
+        }
         let Some(data) = data else {
             return Ok(Samples { calibration: None, measured: eval, notes });
         };

@@ -105,7 +105,7 @@ pub(crate) struct QuantizeArgs {
     /// classifiers, else output-error]
     #[arg(long, value_name = "METRIC")]
     pub(crate) metric: Option<Metric>,
-    /// Narrow weights to 4 or 2 bits where it costs least, until the model takes at most this: bytes
+    /// Narrow weights to 4, 3 or 2 bits where it costs least, until the model takes at most this: bytes
     /// as 300000, 300K or 1.5M, or a share of the float model as 0.2 or 20%
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<SizeLimit>,

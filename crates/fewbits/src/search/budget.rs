@@ -11,7 +11,7 @@ use super::trials::{Resources, file_bytes, ranking_samples, unlearned};
 use crate::{Error, Progress, Result};
 
 /// Widths that a layer's weights may get.
-const WIDTHS: [u8; 3] = [8, 4, 2];
+const WIDTHS: [u8; 4] = [8, 4, 3, 2];
 
 /// A limit of a file's size.
 #[derive(Clone, Copy, Debug, PartialEq)]

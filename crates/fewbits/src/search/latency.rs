@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use fewbits_graph::{Graph, NodeId, Tensor};
 use fewbits_quantize::{Choice, Form, Probe, Recipe, Statistics, adapt_inputs, choose, forms, quantized_layers};
@@ -11,7 +12,7 @@ use fewbits_report::{Latency, LatencyBudget};
 
 use super::ladder::Raise;
 use super::trials::{Resources, ranking_samples, unlearned};
-use crate::{Error, Model, Progress, Repeat, Result, RunOptions, time_runs};
+use crate::{Error, Model, Progress, Result, RunOptions};
 
 /// A limit of a run's wall time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +21,16 @@ pub enum LatencyLimit {
     Milliseconds(f64),
     /// This share of the float model's.
     Share(f64),
+}
+
+impl LatencyLimit {
+    /// The limit beside a float model that takes `float` milliseconds.
+    fn milliseconds(self, float: f64) -> f64 {
+        match self {
+            LatencyLimit::Milliseconds(ms) => ms,
+            LatencyLimit::Share(share) => share * float,
+        }
+    }
 }
 
 impl FromStr for LatencyLimit {
@@ -50,8 +61,10 @@ impl fmt::Display for LatencyLimit {
     }
 }
 
-/// Runs that a node's time is the median of.
-const PROFILED: usize = 20;
+/// Runs that times are the medians of: as many as fit into the time, within these bounds.
+const LEAST_RUNS: usize = 7;
+const MOST_RUNS: usize = 200;
+const TIME: Duration = Duration::from_secs(1);
 
 /// How often the programme is solved again because what stands between float and integer layers made
 /// the model slower than its layers are.
@@ -78,12 +91,9 @@ pub(crate) fn within(
     let clock = Clock { resources, inputs: samples[0].clone(), threads };
     let graph = resources.job.graph();
     let quantized = resources.job.quantize(&plain, resources.statistics)?.0;
-    let (float_ms, float_times) = clock.profile(graph)?;
-    let (whole_ms, times) = clock.profile(&quantized)?;
-    let limit_ms = match limit {
-        LatencyLimit::Milliseconds(ms) => ms,
-        LatencyLimit::Share(share) => share * float_ms,
-    };
+    let profiles = clock.profile([graph, &quantized])?;
+    let (float_ms, whole_ms) = (profiles[0].run, profiles[1].run);
+    let limit_ms = limit.milliseconds(float_ms);
     if whole_ms > limit_ms {
         return Err(Error::Usage(format!(
             "--max-latency {limit} ({limit_ms:.3} ms) cannot be met: quantized throughout the model takes \
@@ -93,13 +103,13 @@ pub(crate) fn within(
     let forms = forms(graph, &quantized);
     let layers = quantized_layers(graph, &forms);
     let noise = alone(resources, &plain, &forms, &layers, samples, progress)?;
-    let time = |times: &BTreeMap<String, f64>, id: NodeId| times.get(&graph.node(id).name).copied().unwrap_or(0.0);
+    let time = |which: usize, id: NodeId| profiles[which].nodes.get(&graph.node(id).name).copied().unwrap_or(0.0);
     let items: Vec<Vec<Choice>> = layers
         .iter()
         .zip(&noise)
         .map(|(&id, &cost)| {
-            let narrow = Choice { cost, size: time(&times, id) };
-            vec![narrow, Choice { cost: 0.0, size: time(&float_times, id) }]
+            let narrow = Choice { cost, size: time(1, id) };
+            vec![narrow, Choice { cost: 0.0, size: time(0, id) }]
         })
         .collect();
     let fixed = whole_ms - items.iter().map(|item| item[0].size).sum::<f64>();
@@ -111,9 +121,12 @@ pub(crate) fn within(
         let float = layers.iter().zip(&chosen).filter(|(_, choice)| **choice == 1);
         let names: Vec<String> = float.map(|(&id, _)| graph.node(id).name.clone()).collect();
         let mixed = Raise::Float.apply(&plain, &names);
-        let measured = clock.profile(&resources.job.quantize(&mixed, resources.statistics)?.0)?.0;
+        let mixed = resources.job.quantize(&mixed, resources.statistics)?.0;
+        let now = clock.profile([graph, &mixed])?;
+        let (limit_ms, measured) = (limit.milliseconds(now[0].run), now[1].run);
         if measured <= limit_ms {
-            (budget.float_layers, budget.measured_ms) = (names.len() as u64, measured);
+            budget.float_layers = names.len() as u64;
+            (budget.limit_ms, budget.float_ms, budget.measured_ms) = (limit_ms, now[0].run, measured);
             return Ok((Raise::Float.apply(recipe, &names), budget));
         }
         room *= MARGIN * limit_ms / measured;
@@ -157,27 +170,48 @@ struct Clock<'a> {
     threads: usize,
 }
 
+/// Median milliseconds of a run, and of each node by name, scaled so that all nodes sum up to a run.
+struct Profile {
+    run: f64,
+    nodes: BTreeMap<String, f64>,
+}
+
 impl Clock<'_> {
-    /// Median milliseconds of a run, and of each node, scaled so that all nodes sum up to a run.
-    fn profile(&self, graph: &Graph) -> Result<(f64, BTreeMap<String, f64>)> {
+    /// The profiles of some graphs, run in turns, so that whatever else the machine does slows down all
+    /// of them.
+    fn profile<const N: usize>(&self, graphs: [&Graph; N]) -> Result<Vec<Profile>> {
         let path = self.resources.job.path();
         let options = RunOptions { threads: self.threads, ..RunOptions::default() };
-        let mut model = Model::simplified(graph.clone(), path, &options)?;
-        let inputs = adapt_inputs(graph, &self.inputs);
-        let median = |times: &[f64]| Latency::of_seconds(times).map_or(0.0, |l| l.median_ms);
-        let run = median(&time_runs(&mut model, &inputs, Repeat::SHORT)?);
-        let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-        for _ in 0..PROFILED {
-            for step in model.engine().run_profiled(&inputs).map_err(Error::engine(path))? {
-                samples.entry(step.node).or_default().push(step.ns as f64 / 1e9);
+        let model = |graph: &Graph| -> Result<(Model, Vec<Tensor>)> {
+            let model = Model::simplified(graph.clone(), path, &options)?;
+            Ok((model, adapt_inputs(graph, &self.inputs)))
+        };
+        let mut models = graphs.into_iter().map(model).collect::<Result<Vec<_>>>()?;
+        let mut runs = vec![Vec::new(); N];
+        let mut nodes = vec![BTreeMap::<String, Vec<f64>>::new(); N];
+        let begin = Instant::now();
+        while runs[0].len() < LEAST_RUNS || (runs[0].len() < MOST_RUNS && begin.elapsed() < TIME) {
+            for ((model, inputs), (runs, nodes)) in models.iter_mut().zip(runs.iter_mut().zip(&mut nodes)) {
+                // The first of the two brings the model into the caches.
+                for step in model.engine().run_profiled(inputs).map_err(Error::engine(path))? {
+                    nodes.entry(step.node).or_default().push(step.ns as f64 / 1e9);
+                }
+                let start = Instant::now();
+                model.run(inputs)?;
+                runs.push(start.elapsed().as_secs_f64());
             }
         }
-        let mut times: BTreeMap<String, f64> = samples.into_iter().map(|(node, t)| (node, median(&t))).collect();
-        let sum: f64 = times.values().sum();
-        if sum > 0.0 {
-            times.values_mut().for_each(|t| *t *= run / sum);
-        }
-        Ok((run, times))
+        let median = |times: &[f64]| Latency::of_seconds(times).map_or(0.0, |l| l.median_ms);
+        let profile = |(runs, nodes): (Vec<f64>, BTreeMap<String, Vec<f64>>)| {
+            let run = median(&runs);
+            let mut nodes: BTreeMap<String, f64> = nodes.into_iter().map(|(node, t)| (node, median(&t))).collect();
+            let sum: f64 = nodes.values().sum();
+            if sum > 0.0 {
+                nodes.values_mut().for_each(|t| *t *= run / sum);
+            }
+            Profile { run, nodes }
+        };
+        Ok(runs.into_iter().zip(nodes).map(profile).collect())
     }
 }
 

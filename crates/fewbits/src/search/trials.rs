@@ -19,7 +19,7 @@ use crate::{Error, Job, Meter, Model, ModelData, Progress, Result, RunOptions, S
 
 /// Samples and float outputs are kept between steps up to this many bytes; beyond it they are read and
 /// computed again for each.
-const KEPT_BYTES: usize = 512 << 20;
+const KEPT_BYTES: usize = 256 << 20;
 
 /// What a search has at hand.
 pub(crate) struct Resources<'a> {

@@ -387,5 +387,33 @@ fn learned_rounding_keeps_more_of_the_outputs() {
         let (before, after) = (fidelity(&float, &rounded)[0], fidelity(&float, &graph)[0]);
         assert!(after > before + 0.8, "{mode:?}: {before} dB, learned {after}");
         assert_eq!(graph, learned(2), "threads change nothing");
+        // The same layers in a graph that was not learned.
+        let all = with_learned_layers(&graph, plain(&four(mode)), |_| true);
+        assert!((fidelity(&float, &all)[0] - after).abs() < 0.01);
+        assert_eq!(with_learned_layers(&graph, plain(&four(mode)), |_| false), rounded);
+    }
+}
+
+#[test]
+fn overrides_reach_every_way_to_round() {
+    let float = network();
+    let statistics = statistics(&float, 1);
+    let samples: Vec<Vec<Tensor>> = (0..16).map(|seed| vec![sample(seed)]).collect();
+    let bits = |n: u8| Override { weights: Some(WeightBits::try_from(n).unwrap()) };
+    for rounding in [WeightRounding::Nearest, WeightRounding::Balanced, WeightRounding::Learned] {
+        let mut recipe =
+            Recipe { weight_rounding: rounding, weights: WeightBits::try_from(4).unwrap(), ..recipe(Mode::Int8) };
+        recipe.overrides.insert("pw".to_owned(), bits(8));
+        recipe.operators.insert(LayerKind::FullyConnected, bits(6));
+        let mut graph = quantize_int8(&float, &statistics, &recipe, Format::Onnx).unwrap();
+        if rounding == WeightRounding::Learned {
+            learn_rounding(&float, &mut graph, &samples, &recipe, 1, &mut |_, _| {}).unwrap();
+        }
+        for (name, least, most) in [("stem", 4.0, 7.0), ("pw", 64.0, 127.0), ("fc", 16.0, 31.0)] {
+            let node = graph.nodes.iter().find(|n| n.name == name).unwrap();
+            let data = graph.value(node.inputs[1].unwrap()).data.as_ref().unwrap().to_f32();
+            let largest = data.iter().fold(0.0f32, |m, q| m.max(q.abs()));
+            assert!((least..=most).contains(&largest), "{rounding:?} {name}: {largest}");
+        }
     }
 }
