@@ -38,6 +38,7 @@ mod output;
 mod progress;
 mod quantizer;
 mod shapes;
+mod synthetic;
 
 pub use fewbits_data as data;
 pub use fewbits_emit_c as emit_c;

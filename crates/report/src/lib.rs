@@ -32,7 +32,7 @@ pub use evaluate::Evaluate;
 pub use export::{Export, ExportLayer};
 pub use inspect::{Edge, Inspect, OpCount, Port, Storage};
 pub use latency::Latency;
-pub use quantize::{Overflow, Quantize};
+pub use quantize::{Confidence, Overflow, Quantize, Synthetic};
 pub use run::{Output, Run};
 pub use style::Style;
 pub use table::{Align, Table};
