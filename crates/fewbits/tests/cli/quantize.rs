@@ -163,10 +163,7 @@ fn without_data_samples_are_made_and_trusted_no_further_than_they_should_be() {
     assert!(number(&report, "agreement") > 0.9, "{report}");
     let bytes = place.bytes("m.onnx");
     let text = place.ok(&format!("{line} --threads 1")).stdout;
-    assert!(
-        text.contains("calibrated without data, on 100 dead-leaves images in 0 to 16: confidence high"),
-        "{text}"
-    );
+    assert!(text.contains("calibrated without data, on 100 dead-leaves images in 0 to 16: confidence high"), "{text}");
     assert!(bytes == place.bytes("m.onnx"), "the same bytes every time");
     let unmeasured = place.json("quantize digits_cnn.onnx -o n.onnx --data none");
     assert_eq!(unmeasured["agreement"], Value::Null, "made samples measure nothing");
