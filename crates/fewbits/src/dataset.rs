@@ -208,7 +208,7 @@ fn input_tensor(array: Array, value: &Value, rows: usize) -> Tensor {
 }
 
 /// Real numbers as the type of `value`: quantized, or half. Other tensors stay as they are.
-fn from_real(tensor: Tensor, value: &Value) -> Tensor {
+pub(crate) fn from_real(tensor: Tensor, value: &Value) -> Tensor {
     if tensor.dtype() != DType::F32 {
         return tensor;
     }

@@ -41,6 +41,7 @@ mod quantizer;
 mod samples;
 mod search;
 mod shapes;
+mod synthetic;
 mod trainer;
 mod verdict;
 

@@ -21,11 +21,15 @@ use crate::samples::Samples;
 use crate::search::budget::{self, SizeLimit};
 use crate::search::latency::{self, LatencyLimit};
 use crate::search::{Allowed, Chosen, Found, Resources, classifies, search};
+use crate::synthetic::synthesise;
 use crate::verdict::{give_up, judge};
 use crate::{
     DataOptions, Error, Model, ModelData, Progress, Repeat, Result, RunOptions, c_name, fix_input_shapes, is_c,
     model_format, read_model, run_shapes, size_on_disk, synthetic_inputs, time_runs,
 };
+
+/// Most samples that are made where there are none.
+const MOST_SYNTHETIC: usize = 1000;
 
 /// What `quantize` is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +41,10 @@ pub struct QuantizeOptions {
     pub output: PathBuf,
     /// What to do; without it, the default recipe of int8 if there is data, of dynamic if not.
     pub recipe: Option<Recipe>,
-    /// Samples to calibrate with, and to measure on.
+    /// Samples to calibrate with, and to measure on; `none` to have samples made.
     pub data: Option<PathBuf>,
+    /// The range that images are in, where they are made: the model's numbers for black and white.
+    pub input_range: Option<(f32, f32)>,
     /// Samples to calibrate with, spread evenly over the data. Up to 50 of the others are held back
     /// to measure on; if there are not that many, a tenth of all (at least one, if there are two).
     pub samples: usize,
@@ -76,6 +82,7 @@ impl QuantizeOptions {
             output: output.into(),
             recipe: None,
             data: None,
+            input_range: None,
             samples: 100,
             eval: None,
             data_options: DataOptions::default(),
@@ -93,6 +100,11 @@ impl QuantizeOptions {
     pub fn effective_recipe(&self) -> Recipe {
         let mode = if self.data.is_some() { Mode::Int8 } else { Mode::Dynamic };
         self.recipe.clone().unwrap_or_else(|| Recipe::new(mode))
+    }
+
+    /// Whether samples are to be made.
+    fn makes_data(&self) -> bool {
+        self.data.as_deref() == Some(Path::new("none"))
     }
 
     /// What can be refused before any file is read.
@@ -127,7 +139,18 @@ impl QuantizeOptions {
         if self.samples == 0 && recipe.mode == Mode::Int8 {
             return usage("calibration needs at least one sample: --samples 0");
         }
-        if self.max_drop.is_some() && self.data.is_none() && self.eval.is_none() {
+        if self.makes_data() && self.samples > MOST_SYNTHETIC {
+            return usage(&format!("--data none makes at most {MOST_SYNTHETIC} samples: lower --samples"));
+        }
+        if let Some((low, high)) = self.input_range {
+            if !(low.is_finite() && high.is_finite() && low < high) {
+                return usage("--input-range takes two numbers, the lower one first");
+            }
+            if !self.makes_data() {
+                return usage("--input-range is for --data none: samples that are given have their range");
+            }
+        }
+        if self.max_drop.is_some() && (self.data.is_none() || self.makes_data()) && self.eval.is_none() {
             return usage("--max-drop is measured on samples: give them with --data or --eval");
         }
         let budget = self.max_size.is_some() || self.max_latency.is_some();
@@ -346,18 +369,31 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     let mut graph = read_model(&options.model)?;
     let bytes_before = size_on_disk(&options.model, &graph)?;
     fix_input_shapes(&mut graph, &options.input_shapes).map_err(|what| Error::model(&options.model, what))?;
+    let source = options.makes_data().then(|| graph.clone());
     let mut job = Job::new(graph, &options.model, recipe.mode, format)?;
+    let calibrating = recipe.mode == Mode::Int8 || options.samples > 0;
+    let synthetic = match source.filter(|_| calibrating) {
+        Some(source) => {
+            let range = options.input_range;
+            Some(synthesise(&source, job.graph(), &options.model, options.samples, range, options.threads)?)
+        }
+        None => None,
+    };
     let float = (recipe.equalize || recipe.smooth).then(|| job.graph.clone());
     // The other modes choose no ranges, but a bias can be corrected with what samples show.
     let learns = recipe.weight_rounding == WeightRounding::Learned;
     let useful = recipe.bias_correction || learns || options.max_drop.is_some();
     let calibrates = recipe.mode == Mode::Int8 || (useful && options.samples > 0);
-    let data = Samples::open(options, &job, calibrates)?;
+    let data = match &synthetic {
+        Some(made) => Samples::made(made.path(), options, &job)?,
+        None => Samples::open(options, &job, calibrates)?,
+    };
     job.equalize(&recipe, data.calibration.as_ref(), options.threads, progress)?;
     let (statistics, skipped) = match &data.calibration {
         Some(samples) => {
             let (statistics, skipped) = job.calibrate(samples, options.threads, progress)?;
-            (Some(statistics), skipped)
+            let widened = synthetic.is_some().then(|| statistics.clone().widened(recipe.calibration, job.graph()));
+            (Some(widened.unwrap_or(statistics)), skipped)
         }
         None => (None, 0),
     };
@@ -366,6 +402,7 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         mode: mode_name(recipe.mode).to_owned(),
         bytes_before,
         calibration_samples: statistics.as_ref().map_or(0, |s| s.samples as u64),
+        synthetic: synthetic.map(|made| made.report.clone()),
         skipped: skipped as u64,
         max_drop_points: options.max_drop,
         ..Quantize::default()

@@ -1,10 +1,10 @@
 //! Which samples are calibrated with, and which are measured on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fewbits_data::Dataset;
 
-use crate::{Job, ModelData, QuantizeOptions, Result};
+use crate::{DataOptions, Job, ModelData, QuantizeOptions, Result};
 
 /// Most samples held back from calibration to measure on.
 const HELD_BACK: usize = 50;
@@ -17,6 +17,15 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
+    /// Samples that were made: nothing can be measured on them.
+    pub(crate) fn made(path: &Path, options: &QuantizeOptions, job: &Job) -> Result<Samples> {
+        let open = |path: &Path, how: &DataOptions| ModelData::open(path, job.graph(), &options.model, how);
+        let calibration = open(path, &DataOptions::default())?;
+        let measured = options.eval.as_ref().map(|eval| open(eval, &options.data_options)).transpose()?;
+        let notes = measured.iter().flat_map(|d| d.dataset().notes().to_vec()).collect();
+        Ok(Samples { calibration: Some(calibration), measured, notes })
+    }
+
     pub(crate) fn open(options: &QuantizeOptions, job: &Job, calibrates: bool) -> Result<Samples> {
         let open = |path: &PathBuf| ModelData::open(path, job.graph(), &options.model, &options.data_options);
         let data = options.data.as_ref().map(open).transpose()?;

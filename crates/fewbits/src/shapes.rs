@@ -72,17 +72,18 @@ pub fn synthetic_inputs(graph: &Graph, shapes: &[Vec<usize>]) -> Vec<Tensor> {
 }
 
 /// Steele, Lea & Flood 2014: a generator of 64 bits in three lines.
-struct SplitMix(u64);
+pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
-    fn unit(&mut self) -> f32 {
+    /// Uniform in [0, 1).
+    pub(crate) fn unit(&mut self) -> f32 {
         // The upper 24 bits are exact in f32.
         (self.next() >> 40) as f32 / (1u32 << 24) as f32
     }

@@ -34,7 +34,7 @@ pub use evaluate::Evaluate;
 pub use export::{Export, ExportLayer};
 pub use inspect::{Edge, Inspect, OpCount, Port, Storage};
 pub use latency::Latency;
-pub use quantize::{LatencyBudget, Overflow, Quantize, SizeBudget, WidthCount};
+pub use quantize::{Confidence, LatencyBudget, Overflow, Quantize, SizeBudget, Synthetic, WidthCount};
 pub use run::{Output, Run};
 pub use search::SearchStep;
 pub use style::Style;

@@ -53,6 +53,29 @@ pub struct LatencyBudget {
     pub float_layers: u64,
 }
 
+/// How far something may be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    /// As good as data.
+    High,
+    /// Plausible.
+    Medium,
+    /// Measure before using it.
+    Low,
+}
+
+/// Samples that were made because there is no data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Synthetic {
+    /// What was made.
+    pub made: String,
+    /// How far the ranges that were chosen with it can be trusted.
+    pub confidence: Confidence,
+    /// Why.
+    pub reason: String,
+}
+
 /// The summary that ends every quantization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Quantize {
@@ -73,6 +96,8 @@ pub struct Quantize {
     pub ratio: f64,
     /// Samples that ranges were chosen from; 0 where the mode needs none.
     pub calibration_samples: u64,
+    /// The samples that were made for calibration, where there is no data; `null` where there is.
+    pub synthetic: Option<Synthetic>,
     /// Samples, none of them used for calibration, on which the next fields were measured; 0
     /// without data.
     pub samples: u64,
@@ -154,6 +179,10 @@ impl Report for Quantize {
         ]);
         text.push_str(&table.text(style));
         text.push_str(&self.accuracy());
+        if let Some(Synthetic { made, confidence, reason }) = &self.synthetic {
+            let confidence = format!("{confidence:?}").to_lowercase();
+            text.push_str(&format!("calibrated without data, on {made}: confidence {confidence}, as {reason}\n"));
+        }
         text.push_str(&self.remarks(style));
         text.push_str(&format!("wrote {} and {}\n", self.output, self.recipe));
         text

@@ -84,9 +84,12 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, short, value_name = "OUT")]
     pub(crate) output: PathBuf,
     /// Samples to calibrate with: .npz, .npy, a directory of .npy or of images, or a .toml that
-    /// names one of them and its preprocessing
+    /// names one of them and its preprocessing; `none` makes samples
     #[arg(long, value_name = "DATA")]
     pub(crate) data: Option<PathBuf>,
+    /// What black and white are for the model, with --data none [default: inferred]
+    #[arg(long, value_names = ["LOW", "HIGH"], num_args = 2, allow_negative_numbers = true)]
+    pub(crate) input_range: Option<Vec<f32>>,
     /// Samples to calibrate with, spread evenly over the data; up to 50 others are held back to
     /// measure on
     #[arg(long, value_name = "N", default_value_t = 100)]

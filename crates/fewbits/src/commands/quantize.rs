@@ -24,6 +24,8 @@ fn options(args: &QuantizeArgs) -> Result<QuantizeOptions> {
         output: args.output.clone(),
         recipe: Some(recipe(args)?),
         data: args.data.clone(),
+        // The parser takes two numbers or none.
+        input_range: args.input_range.as_deref().and_then(|r| Some((*r.first()?, *r.get(1)?))),
         samples: args.samples,
         eval: args.eval.clone(),
         data_options: data_options(&args.data_args),

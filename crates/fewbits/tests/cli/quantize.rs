@@ -138,3 +138,35 @@ fn tflite_goes_in_and_onnx_comes_out() {
     let report = place.json("evaluate m.onnx --data digits.npz --reference half.tflite --samples 100");
     assert!(number(&report, "agreement") >= 0.98, "{report}");
 }
+
+#[test]
+fn without_data_samples_are_made_and_trusted_no_further_than_they_should_be() {
+    let place = Place::new();
+    let line = "quantize digits_cnn.onnx -o m.onnx --data none --input-range 0 16 --eval digits.npz";
+    let report = place.json(line);
+    assert_eq!((&report["mode"], &report["calibration_samples"]), (&"int8".into(), &100.into()));
+    assert!(report["synthetic"]["made"].as_str().unwrap().contains("0 to 16"), "{report}");
+    // Its file has batch normalisations.
+    assert_eq!(report["synthetic"]["confidence"], "high");
+    assert!(number(&report, "agreement") > 0.9, "{report}");
+    let bytes = place.bytes("m.onnx");
+    let text = place.ok(&format!("{line} --threads 1")).stdout;
+    assert!(text.contains("calibrated without data, on 100 dead-leaves images in 0 to 16: confidence high"), "{text}");
+    assert!(bytes == place.bytes("m.onnx"), "the same bytes every time");
+    let unmeasured = place.json("quantize digits_cnn.onnx -o n.onnx --data none");
+    assert_eq!(unmeasured["agreement"], Value::Null, "made samples measure nothing");
+    place.fails("quantize digits_cnn.onnx -o o.onnx --input-range 0 1 --data digits.npz", 2, &["--data none"]);
+    place.fails("quantize digits_cnn.onnx -o o.onnx --data none --input-range 1 0", 2, &["--input-range"]);
+    place.fails("quantize digits_cnn.onnx -o o.onnx --data none --max-drop 1", 2, &["--eval"]);
+}
+
+#[test]
+fn equalized_models_agree() {
+    let place = Place::new();
+    let report = place.json("quantize digits_cnn.onnx -o m.onnx --data digits.npz --equalize --per-tensor");
+    assert!(number(&report, "agreement") > 0.98, "{report}");
+    let recipe = String::from_utf8(place.bytes("m.recipe.toml")).unwrap();
+    assert!(recipe.contains("equalize = true"), "{recipe}");
+    let half = place.json("quantize digits_cnn.onnx -o h.onnx --mode float16 --data digits.npz --equalize");
+    assert!(number(&half, "sqnr_db") > 50.0, "the function stays: {half}");
+}
