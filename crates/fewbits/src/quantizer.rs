@@ -102,6 +102,12 @@ impl QuantizeOptions {
         if recipe.mode == Mode::Float16 && (learned || recipe.weights != WeightBits::default()) {
             return usage("learned rounding and --weights are for integer weights: use --mode int8 or dynamic");
         }
+        if learned && recipe.mode == Mode::WeightOnly {
+            return usage("learned rounding is for --mode int8 or dynamic: weights alone are rounded without data");
+        }
+        if recipe.block.is_some() && recipe.per_tensor {
+            return usage("--block and --per-tensor contradict each other");
+        }
         if recipe.block.is_some() && recipe.mode != Mode::WeightOnly {
             return usage("--block is for weights alone: give --activations float");
         }

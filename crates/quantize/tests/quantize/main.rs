@@ -3,3 +3,4 @@
 mod common;
 mod diagnose;
 mod modes;
+mod weight_only;
