@@ -18,6 +18,7 @@ import emit_c
 import emit_c_boards
 import float_models
 import foreign
+import int4
 import int8_ops
 import onnx_ops
 import published_int8
@@ -31,6 +32,7 @@ SUITES = {
     "onnx_ops": onnx_ops.run,
     "written_onnx_ops": written_ops.run_onnx,
     "written_tflite_ops": written_ops.run_tflite,
+    "int4": int4.run,
     "int8_ops": int8_ops.run,
     "float_models": float_models.run,
     "published_int8": published_int8.run,

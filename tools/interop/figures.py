@@ -145,6 +145,8 @@ def similarity(folder: Path) -> None:
         files[mode] = folder / f"minilm.{mode}.onnx"
         data = ["--data", calibration, "--eval", calibration] if mode == "int8" else []
         fewbits.quantize(model, files[mode], mode, *data)
+    files["4-bit weights in blocks of 32"] = folder / "minilm.w4.onnx"
+    fewbits.quantize(model, folder / "minilm.w4.onnx", "weight-only", "--weights", "4", "--block", "32")
     for mode, file in files.items():
         left, right = (_embed(file, [row[i] for row in pairs]) for i in (5, 6))
         cosine = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)

@@ -130,6 +130,12 @@ impl QuantizeOptions {
         if recipe.mode != Mode::Int8 && recipe.activations != ActivationBits::default() {
             return usage("--activations is for the integer activations of --mode int8");
         }
+        if learned && recipe.mode == Mode::WeightOnly {
+            return usage("learned rounding is for --mode int8 or dynamic: weights alone are rounded without data");
+        }
+        if recipe.block.is_some() && recipe.per_tensor {
+            return usage("--block and --per-tensor contradict each other");
+        }
         if recipe.block.is_some() && recipe.mode != Mode::WeightOnly {
             return usage("--block is for weights alone: give --activations float");
         }

@@ -54,7 +54,13 @@ fn fits(graph: &Graph, id: ValueId) -> bool {
     points.into_iter().all(|z| (-8..=7).contains(z)) && value.data.as_ref().is_some_and(small)
 }
 
-/// Whether the runtimes of a format take int4 weights of a node.
-fn takes_int4(_graph: &Graph, _node: &Node, _format: Format) -> bool {
-    true
+/// Whether the runtimes of a format take int4 weights of a node and compute the same with them: tried
+/// with ONNX Runtime 1.32 and LiteRT 2.3.
+fn takes_int4(graph: &Graph, node: &Node, format: Format) -> bool {
+    match (format, &node.op) {
+        (_, Op::Dequantize(_)) => true,
+        // Dynamic quantization is spelled with MatMulInteger and ConvInteger, which read bytes.
+        (Format::Onnx, _) => node.inputs[0].is_some_and(|x| !graph.value(x).dtype.is_float()),
+        (Format::Tflite, op) => matches!(op, Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::FullyConnected(_)),
+    }
 }

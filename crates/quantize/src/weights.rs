@@ -30,8 +30,8 @@ impl WeightScales {
     }
 }
 
-/// Bits of a weight: 2 to 8. They are stored as int8, whatever their number: fewer bits show what a
-/// narrower type would cost in accuracy.
+/// Bits of a weight: 2 to 8. They are int8 until [`pack_weights`](crate::pack_weights) stores those of up
+/// to four bits as int4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct WeightBits(u8);

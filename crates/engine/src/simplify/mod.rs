@@ -92,6 +92,7 @@ const PASSES: &[Pass] = &[
     pad::fuse_pads,
     qdq::dynamic::fuse_dynamic_integer,
     qdq::unsigned::signed_edges,
+    qdq::blocks::join_blocks,
     qdq::constants::fold_quantized_constants,
     qdq::edges::merge_domain_changes,
     qdq::movement::move_domain_changes,

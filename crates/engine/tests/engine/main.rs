@@ -3,5 +3,6 @@
 mod float;
 mod integer;
 mod movement;
+mod narrow;
 mod shapes;
 mod support;

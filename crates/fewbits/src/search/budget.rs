@@ -11,7 +11,7 @@ use super::trials::{Resources, file_bytes, ranking_samples, unlearned};
 use crate::{Error, Progress, Result};
 
 /// Widths that a layer's weights may get.
-const WIDTHS: [u8; 4] = [8, 4, 3, 2];
+const WIDTHS: [u8; 2] = [8, 4];
 
 /// A limit of a file's size.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,9 +65,9 @@ impl fmt::Display for SizeLimit {
     }
 }
 
-/// Bits that a weight takes where it is stored: its own, packed.
+/// Bits that a weight takes where it is stored: formats have types of four and of eight.
 fn stored_bits(bits: WeightBits) -> u32 {
-    u8::from(bits).into()
+    if u8::from(bits) <= 4 { 4 } else { 8 }
 }
 
 /// Bytes that `elements` weights take.
@@ -110,7 +110,7 @@ pub(crate) fn within(
         let least = |item: &Vec<Choice>| item.iter().map(|c| c.size).fold(f64::INFINITY, f64::min);
         let smallest = fixed + only.iter().map(least).sum::<f64>();
         return Err(Error::Usage(format!(
-            "--max-size {limit} cannot be met: with weights of 2 bits wherever that is possible the model takes {} \
+            "--max-size {limit} cannot be met: with weights of 4 bits wherever that is possible the model takes {} \
              bytes, {} of them no weights of layers",
             format::grouped(smallest.ceil() as u64),
             format::grouped(fixed.ceil() as u64)
@@ -174,6 +174,6 @@ mod tests {
         let bits = |b: u8| WeightBits::try_from(b).unwrap();
         let layer = LayerWidths { nodes: vec![NodeId(0)], elements: 33, noise: vec![0.0, 0.5, f64::INFINITY] };
         let found = choices(&layer, bits(4), &[bits(8), bits(4), bits(2)]);
-        assert_eq!(found, [(bits(4), Choice { cost: 0.5, size: 17.0 }), (bits(2), Choice { cost: 1e6, size: 9.0 })]);
+        assert_eq!(found, [(bits(4), Choice { cost: 0.5, size: 17.0 }), (bits(2), Choice { cost: 1e6, size: 17.0 })]);
     }
 }

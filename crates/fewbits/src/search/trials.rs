@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use fewbits_graph::{Graph, Tensor};
 use fewbits_quantize::{
-    Format, Probe, Recipe, Statistics, WeightBits, WeightRounding, forms, layer_widths, quantized_layers,
+    Format, Probe, Recipe, Statistics, WeightBits, WeightRounding, forms, layer_widths, pack_weights, quantized_layers,
     weight_layers, with_learned_layers,
 };
 use fewbits_report::SearchStep;
@@ -229,6 +229,9 @@ pub(crate) fn file_bytes(graph: &Graph, job: &Job) -> Result<u64> {
 
 /// The graph that a reader of the file has, and the file's size.
 fn round_trip(graph: &Graph, job: &Job) -> Result<(Graph, u64)> {
+    let mut graph = graph.clone();
+    pack_weights(&mut graph, job.format());
+    let graph = &graph;
     let path = || job.path().to_owned();
     match job.format() {
         Format::Onnx => {

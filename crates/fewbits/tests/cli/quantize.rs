@@ -170,3 +170,66 @@ fn equalized_models_agree() {
     let half = place.json("quantize digits_cnn.onnx -o h.onnx --mode float16 --data digits.npz --equalize");
     assert!(number(&half, "sqnr_db") > 50.0, "the function stays: {half}");
 }
+
+#[test]
+fn weights_alone_need_no_data_and_four_bits_take_half_a_byte() {
+    let place = Place::new();
+    for extension in ["onnx", "tflite"] {
+        let mut sizes = Vec::new();
+        for bits in [8, 4] {
+            let out = format!("w{bits}.{extension}");
+            let line = format!("quantize digits_cnn.onnx -o {out} --activations float --weights {bits} --block 16");
+            let report = place.json(&format!("{line} --eval digits.npz"));
+            assert_eq!(report["mode"], "weight-only");
+            assert!(number(&report, "agreement") >= 0.95, "{out}: {report}");
+            sizes.push(number(&report, "bytes_after"));
+            let first = place.bytes(&out);
+            place.ok(&format!("{line} --threads 2"));
+            assert!(first == place.bytes(&out), "the same bytes without data and with other threads");
+        }
+        assert!(sizes[1] < 0.75 * sizes[0], "{sizes:?}");
+    }
+    let recipe = String::from_utf8(place.bytes("w4.recipe.toml")).unwrap();
+    assert!(recipe.contains("mode = \"weight-only\"") && recipe.contains("block = 16"), "{recipe}");
+    let again = place.json("quantize digits_cnn.onnx -o again.tflite --recipe w4.recipe.toml");
+    assert_eq!(again["mode"], "weight-only");
+    assert!(place.bytes("again.tflite") == place.bytes("w4.tflite"));
+}
+
+#[test]
+fn four_bit_weights_of_integer_models_take_half_a_byte() {
+    let place = Place::new();
+    for extension in ["onnx", "tflite"] {
+        let bytes = |bits: u8| {
+            let line = format!("quantize digits_cnn.onnx -o m.{extension} --data digits.npz --weights {bits}");
+            number(&place.json(&line), "bytes_after")
+        };
+        let (wide, narrow) = (bytes(5), bytes(4));
+        assert!(narrow < 0.75 * wide, "{extension}: {narrow} of {wide}");
+    }
+    // C has no type of four bits.
+    let c = place.json("quantize digits_cnn.onnx -o m.c --data digits.npz --weights 4");
+    assert!(c["notes"].to_string().contains("take a byte"), "{c}");
+    // But the model file can become C, and that is the same.
+    place.ok("quantize digits_cnn.onnx -o m.tflite --data digits.npz --weights 4");
+    place.ok("export m.tflite -o n.c --name m");
+}
+
+#[test]
+fn contradictory_weight_only_requests_are_refused() {
+    let place = Place::new();
+    for (flags, what) in [
+        ("--activations float --mode int8", "leave out --mode"),
+        ("--mode dynamic --block 32", "--activations float"),
+        ("--activations float --block 20", "power of two"),
+        ("--activations float --block 8", "power of two"),
+        ("--activations float --block 32 --per-tensor", "contradict"),
+        ("--activations float --io int8", "--io"),
+        ("--activations float --weight-rounding learned", "learned"),
+    ] {
+        let ran = place.fewbits(&format!("quantize digits_cnn.onnx -o m.onnx {flags}"));
+        assert_eq!(ran.code, Some(2), "{flags}: {}", ran.stderr);
+        assert!(ran.stderr.contains(what), "{flags}: {}", ran.stderr);
+    }
+    assert!(!place.path("m.onnx").exists());
+}

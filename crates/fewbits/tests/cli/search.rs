@@ -120,6 +120,7 @@ fn widths_are_chosen_under_a_size() {
     let budget = &tight["size_budget"];
     assert!(number(budget, "counted_bytes") <= limit, "{budget}");
     assert!(budget["widths"].as_array().unwrap().len() > 1, "{budget}");
+    assert!(number(&tight, "bytes_after") <= 1.02 * limit, "{tight}");
     assert!(number(&tight, "sqnr_db") < number(&roomy, "sqnr_db"));
     assert!(number(&tight, "agreement") >= 0.9, "{tight}");
     place.ok(&format!("{line} {limit} -o c.onnx --threads 2"));

@@ -267,7 +267,7 @@ impl Gather {
         let mut dims = x.shape.0[..self.axis].to_vec();
         dims.extend_from_slice(&indices.shape.0);
         dims.extend_from_slice(&x.shape.0[self.axis + 1..]);
-        let widens = declared == DType::F32 && matches!(x.dtype, DType::I8 | DType::F16);
+        let widens = declared == DType::F32 && matches!(x.dtype, DType::I8 | DType::I4 | DType::F16);
         Ok(vec![TensorType::new(if widens { declared } else { x.dtype }, Shape(dims))])
     }
 }

@@ -212,6 +212,13 @@ impl Emitter<'_> {
         self.converted.insert(id, stored);
     }
 
+    /// Whether `id` is a constant of 4 bits or in blocks, or its real numbers.
+    pub(crate) fn is_narrow(&self, id: ValueId) -> bool {
+        let value = self.graph.value(self.converted.get(&id).copied().unwrap_or(id));
+        let blocked = |q: &Quantization| matches!(q.granularity, Granularity::Blocked { .. });
+        value.data.is_some() && (value.dtype == DType::I4 || value.quant.as_ref().is_some_and(blocked))
+    }
+
     /// The elements of a constant, or of what a conversion starts from.
     fn constant_data(&self, id: ValueId) -> Option<&Tensor> {
         let id = self.converted.get(&id).copied().unwrap_or(id);

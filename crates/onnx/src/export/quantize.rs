@@ -98,9 +98,12 @@ impl Emitter<'_> {
         if dims.iter().product::<usize>() != quant.scales.len() {
             return Err(no_shape);
         }
-        let zeros = zero_points(dtype, dims.clone(), &quant.zero_points).ok_or(no_zero)?;
+        // Zero points of 0 are the default.
+        let zeros = match quant.is_symmetric() {
+            true => String::new(),
+            false => self.literal(&zero_points(dtype, dims.clone(), &quant.zero_points).ok_or(no_zero)?)?,
+        };
         let scale = self.literal(&fewbits_graph::Tensor::new(dims, quant.scales))?;
-        let zeros = self.literal(&zeros)?;
         Ok((name, scale, zeros, axis, size))
     }
 }

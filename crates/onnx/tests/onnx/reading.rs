@@ -244,3 +244,84 @@ fn sizes_that_keep_the_aspect_ratio_are_exact() {
     assert!(read("not_larger", [0, 9]).is_err());
     assert!(read("other", [9, 9]).is_err());
 }
+
+/// A `MatMulNBits` with 2 outputs of 20 inputs, in blocks of 16, and one attribute or input changed.
+fn n_bits(bits: i64, weights: Vec<u8>, zero_points: Option<Vec<u8>>, change: (&str, i64)) -> Builder {
+    let attribute = |name: &str, value: i64| int(name, if change.0 == name { change.1 } else { value });
+    let attributes = vec![attribute("N", 2), attribute("K", 20), attribute("bits", bits), attribute("block_size", 16)];
+    let blob = i64::try_from(weights.len() / 4).unwrap();
+    let mut model = Builder::new(21).input("x", 1, &[-1, 20]).raw("w", 2, &[2, 2, blob], weights);
+    model = model.floats("s", &[4], &[1.0, 2.0, 3.0, 4.0]);
+    let mut inputs = vec!["x", "w", "s"];
+    if let Some(points) = zero_points {
+        let count = i64::try_from(points.len()).unwrap();
+        model = model.raw("z", 2, &[count], points);
+        inputs.push("z");
+    }
+    let mut model = model.named_node("product", "MatMulNBits", &inputs, &["y"], attributes).output("y");
+    model.graph().node[0].domain = "com.microsoft".to_owned();
+    model
+}
+
+#[test]
+fn products_with_blocks_of_few_bits_are_layers_on_dequantized_weights() {
+    // Low nibble first; what stands beyond the 20th input is filling.
+    let four: Vec<u8> = (0..32u8).map(|i| i.wrapping_mul(37)).collect();
+    let nibble = |row: usize, i: usize| i64::from(four[row * 16 + i / 2] >> (4 * (i % 2)) & 15) - 8;
+    for (zero_points, expected) in [(None, [0, 0, 0, 0]), (Some(vec![0x7f, 0x09]), [7, -1, 1, -8])] {
+        let graph = n_bits(4, four.clone(), zero_points, ("", 0)).read().unwrap();
+        assert_eq!(operators(&graph), ["Dequantize", "FullyConnected"]);
+        let w = graph.value(graph.nodes[0].inputs[0].unwrap());
+        assert_eq!((w.dtype, &w.shape), (DType::I4, &Shape::fixed(&[2, 20])));
+        let values = w.data.as_ref().unwrap().to_i64().unwrap();
+        assert_eq!(values, (0..40).map(|i| nibble(i / 20, i % 20)).collect::<Vec<i64>>());
+        let quant = w.quant.as_ref().unwrap();
+        assert_eq!(quant.granularity, fewbits_graph::Granularity::Blocked { axis: 1, size: 16 });
+        assert_eq!((quant.scales.as_slice(), quant.zero_points.as_slice()), (&[1.0, 2.0, 3.0, 4.0][..], &expected[..]));
+    }
+    let eight = n_bits(8, (0..64).collect(), None, ("", 0)).read().unwrap();
+    let w = eight.value(eight.nodes[0].inputs[0].unwrap());
+    assert_eq!((w.dtype, w.data.as_ref().unwrap().to_i64().unwrap()[39]), (DType::I8, 32 + 19 - 128));
+}
+
+#[test]
+fn blocks_that_do_not_fit_are_refused_in_words() {
+    let bytes = |n: usize| vec![0x88u8; n];
+    let fails = |weights: Vec<u8>, points: Option<Vec<u8>>, change| {
+        n_bits(4, weights, points, change).read().unwrap_err().to_string()
+    };
+    for (change, what) in [
+        (("bits", 3), "3 bits"),
+        (("bits", -4), "bits must be positive"),
+        (("block_size", 20), "power of two"),
+        (("block_size", 8), "power of two"),
+        (("block_size", 1 << 62), "bytes of weights"),
+        (("N", 0), "N must be positive"),
+        (("N", i64::MAX), "bytes of weights"),
+        (("N", 3), "bytes of weights"),
+        (("K", i64::MAX), "bytes of weights"),
+        (("K", 40), "bytes of weights"),
+        (("K", -1), "K must be positive"),
+    ] {
+        let message = fails(bytes(32), None, change);
+        assert!(message.contains(what) && message.contains("product"), "{change:?}: {message}");
+    }
+    assert!(fails(bytes(28), None, ("", 0)).contains("28 bytes of weights"));
+    assert!(fails(bytes(32), Some(bytes(3)), ("", 0)).contains("3 bytes of zero points"));
+}
+
+#[test]
+fn four_bit_tensors_with_other_bytes_are_refused() {
+    for (bytes, dims, block) in [(3, [4, 2], 2), (5, [4, 2], 2), (0, [4, 2], 2), (4, [4, 2], -1), (4, [4, 2], 3)] {
+        let result = Builder::new(21)
+            .input("x", 1, &[1, 4])
+            .raw("w", 22, &dims, vec![0x11; bytes])
+            .floats("s", &[2, 2], &[1.0; 4])
+            .node("DequantizeLinear", &["w", "s"], &["r"], vec![int("axis", 0), int("block_size", block)])
+            .node("MatMul", &["x", "r"], &["y"], vec![])
+            .output("y")
+            .read();
+        // Blocks of 3 of 4 rows are two, as there are scales for.
+        assert_eq!(result.is_ok(), block == 3, "{bytes} bytes, blocks of {block}");
+    }
+}

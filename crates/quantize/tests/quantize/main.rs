@@ -4,3 +4,4 @@ mod common;
 mod diagnose;
 mod equalize;
 mod modes;
+mod weight_only;

@@ -375,3 +375,29 @@ fn the_table_of_operators_is_sorted_and_without_repetition() {
     assert!(names.windows(2).all(|w| w[0] < w[1]));
     assert!(names.contains(&"CONV_2D") && names.contains(&"STRIDED_SLICE"));
 }
+
+#[test]
+fn blocks_are_rows_with_scales_that_are_reshaped() {
+    let matrix = |size, axis| {
+        let mut case = Case::new();
+        let x = case.input(&[2, 32]);
+        let values: Vec<i8> = (0..96).map(|i| (i % 16) as i8 - 8).collect();
+        let w = case.graph.add_constant("w", Tensor::from_nibbles(vec![3, 32], &values).unwrap());
+        let count = if axis == 1 { 3 * 32usize.div_ceil(size) } else { 3usize.div_ceil(size) * 32 };
+        case.graph.value_mut(w).quant = Some(Quantization {
+            granularity: fewbits_graph::Granularity::Blocked { axis, size },
+            scales: (1..=count).map(|i| i as f32).collect(),
+            zero_points: vec![0; count],
+        });
+        let real = case.graph.add_node("dequantize", Dequantize, &[Some(w)], "real");
+        case.node(FullyConnected { activation: Activation::None }, &[x, real], 1)
+    };
+    let read = becomes(matrix(16, 1), &["Dequantize", "Reshape", "FullyConnected"]);
+    let rows = read.value(read.nodes[0].inputs[0].unwrap());
+    assert_eq!((rows.dtype, &rows.shape), (DType::I4, &Shape::fixed(&[6, 16])));
+    assert_eq!(rows.quant, Some(Quantization::per_channel(0, (1..=6).map(|i| i as f32).collect())));
+    for (size, axis) in [(24, 1), (2, 0)] {
+        let error = to_bytes(&matrix(size, axis)).unwrap_err().to_string();
+        assert!(error.contains("blocks") && error.contains(".onnx"), "{error}");
+    }
+}

@@ -5,6 +5,7 @@
 //! output (Jacob et al. 2018; the form of ONNX Runtime, TensorRT and PyTorch exports). Here the
 //! operator itself gets the integer edges.
 
+pub(super) mod blocks;
 pub(super) mod constants;
 pub(super) mod dynamic;
 pub(super) mod edges;

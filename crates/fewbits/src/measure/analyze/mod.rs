@@ -105,6 +105,11 @@ impl AnalyzeOptions {
             let what = "analyze looks at the layers as they are: leave --equalize and --smooth to quantize";
             return Err(Error::Usage(what.to_owned()));
         }
+        if self.recipe.mode == Mode::WeightOnly {
+            let what = "analyze is for what is computed in narrow types; of a weight-only model, `fewbits compare` \
+                        shows every layer";
+            return Err(Error::Usage(what.to_owned()));
+        }
         let Some(html) = &self.html else { return Ok(()) };
         let same = |other: &Path| match (html.canonicalize(), other.canonicalize()) {
             (Ok(a), Ok(b)) => a == b,

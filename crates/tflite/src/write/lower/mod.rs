@@ -2,6 +2,7 @@
 
 mod activation;
 mod axis;
+mod blocks;
 mod conv;
 mod linear;
 mod movement;
@@ -65,6 +66,7 @@ impl Lower {
             Op::Gather(op) => self.gather(node, op),
             Op::DepthToSpace(op) => self.depth_to_space(node, op),
             Op::Identity(_) => self.identity(node),
+            Op::Dequantize(_) => self.dequantize(node),
             _ => {
                 self.done.push(node);
                 Ok(())
