@@ -62,6 +62,8 @@ pub struct Train {
     pub training_samples: u64,
     /// Memory of one pass's values and gradients, in bytes.
     pub pass_bytes: u64,
+    /// Samples that steps took in a second, reading them and measuring left out.
+    pub samples_per_second: f64,
     /// What was assumed.
     pub notes: Vec<String>,
 }
@@ -105,9 +107,10 @@ impl Report for Train {
         table.row(["SQNR".to_owned(), String::new(), before, after]);
         let size = format!("{} of the float model's size", format::ratio(self.bytes_after, self.bytes_before));
         let tail = format!(
-            "measured on {} samples, trained on {}; epoch {} was the best\nwrote {}, {size}\n",
+            "measured on {} samples, trained on {} at {:.0} a second; epoch {} was the best\nwrote {}, {size}\n",
             format::grouped(self.samples),
             format::grouped(self.training_samples),
+            self.samples_per_second,
             self.best_epoch,
             self.output
         );

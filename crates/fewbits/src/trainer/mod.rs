@@ -7,7 +7,7 @@ mod objective;
 mod random;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fewbits_graph::{Graph, Node, ValueId};
 use fewbits_quantize::{Format, IoType, Mode, Recipe, WeightRounding};
@@ -323,6 +323,8 @@ struct Run<'a> {
     state: Progressed,
     best: Vec<Vec<f32>>,
     began: Instant,
+    /// Time spent in steps by this process, and the samples of these.
+    spent: (Duration, u64),
 }
 
 impl<'a> Run<'a> {
@@ -364,7 +366,19 @@ impl<'a> Run<'a> {
         let warm_up = (f64::from(options.warm_up) * steps as f64) as u64;
         let schedule = Schedule { rate: options.rate, warm_up, steps, decay: options.decay };
         let state = Progressed { request: options.request(), ..Progressed::default() };
-        Ok(Run { options, job, format, data, start, learner, schedule, state, best: Vec::new(), began: Instant::now() })
+        Ok(Run {
+            options,
+            job,
+            format,
+            data,
+            start,
+            learner,
+            schedule,
+            state,
+            best: Vec::new(),
+            began: Instant::now(),
+            spent: (Duration::ZERO, 0),
+        })
     }
 
     fn resume(&mut self) -> Result<()> {
@@ -426,6 +440,7 @@ impl<'a> Run<'a> {
                 return Err(self.interrupted(step));
             }
             let rate = self.schedule.at(step);
+            let started = Instant::now();
             let stepped = pool.install(|| self.learner.look(passes, step))?;
             if stepped.loss.is_nan() || stepped.loss > DIVERGED {
                 return Err(self.diverged(step, rate, stepped.loss));
@@ -435,6 +450,8 @@ impl<'a> Run<'a> {
                 self.save()?;
             }
             pool.install(|| self.learner.step(stepped.gradients, rate));
+            self.spent.0 += started.elapsed();
+            self.spent.1 += (data.rows * data.passes) as u64;
             self.state.steps = step + 1;
             self.state.loss += stepped.loss;
             self.state.seen += (data.rows * data.passes) as u64;
@@ -566,6 +583,7 @@ impl<'a> Run<'a> {
             epochs: self.state.epochs.clone(),
             training_samples: self.data.train.dataset().len() as u64,
             pass_bytes: self.learner.bytes() as u64,
+            samples_per_second: self.spent.1 as f64 / self.spent.0.as_secs_f64().max(1e-9),
             notes,
         })
     }
