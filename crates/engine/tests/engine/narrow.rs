@@ -51,6 +51,7 @@ fn with_floats(graph: &Graph, real: ValueId) -> Graph {
         |(i, &q): (usize, &i64)| (q as i32 - quant.zero_points[parameter(i)]) as f32 * quant.scales[parameter(i)];
     let numbers: Vec<f32> = data.to_i64().unwrap().iter().enumerate().map(number).collect();
     let value = float.value_mut(real);
+    (value.dtype, value.quant) = (DType::F32, None);
     (value.shape, value.data) = (Shape::fixed(data.shape()), Some(Tensor::new(data.shape().to_vec(), numbers)));
     float
 }
