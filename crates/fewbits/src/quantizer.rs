@@ -142,6 +142,9 @@ impl QuantizeOptions {
         if learned && (self.data.is_none() || self.samples == 0) {
             return usage("rounding is learned from samples: give them with --data");
         }
+        if recipe.smooth && (self.data.is_none() || self.samples == 0) {
+            return usage("--smooth follows what samples show: give them with --data");
+        }
         if self.samples == 0 && recipe.mode == Mode::Int8 {
             return usage("calibration needs at least one sample: --samples 0");
         }
@@ -649,6 +652,8 @@ mod tests {
         assert!(half.is_usage() && half.to_string().contains("integer weights"));
         let dynamic = with(&|o| o.recipe = Some(learned(Mode::Dynamic)));
         assert!(dynamic.is_usage() && dynamic.to_string().contains("--data"));
+        let smooth = with(&|o| o.recipe = Some(Recipe { smooth: true, ..Recipe::new(Mode::Dynamic) }));
+        assert!(smooth.is_usage() && smooth.to_string().contains("--data"));
         let drop = with(&|o| o.max_drop = Some(1.0));
         assert!(drop.to_string().contains("--max-drop"));
         let samples = with(&|o| (o.samples, o.data) = (0, Some("x.npz".into())));

@@ -253,7 +253,11 @@ fn judged(
         _ => {
             let ids = kinds.iter().any(|kind| matches!(kind, Kind::Ids { .. }));
             let made = if ids { "samples of random token ids" } else { "samples of random numbers" };
-            (format!("{samples} {made}"), Confidence::Low, "real inputs are nothing like random ones".to_owned())
+            (
+                format!("{samples} {made}"),
+                Confidence::Low,
+                "real inputs are nothing like random ones (--mode dynamic needs no ranges)".to_owned(),
+            )
         }
     };
     Synthetic { made, confidence, reason }

@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod common;
 mod demo;
+mod equalize;
 mod export;
 mod quantize;
 mod regression;
