@@ -195,12 +195,12 @@ mod tests {
 
     #[test]
     fn images_move_alike_in_both_layouts() {
-        // 2 × 3 pixels of one channel are the same numbers in either layout.
-        let image = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        for shape in [[1, 2, 3, 1], [1, 1, 2, 3]] {
+        // 2 × 5 pixels of one channel are the same numbers in either layout.
+        let image: Vec<f32> = (1..=10).map(|i| i as f32).collect();
+        for shape in [[1, 2, 5, 1], [1, 1, 2, 5]] {
             let layout = Layout::of(&shape).unwrap();
-            assert_eq!(layout.moved(&image, 0, 0, true), [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]);
-            assert_eq!(layout.moved(&image, 1, -1, false), [4.0, 4.0, 5.0, 4.0, 4.0, 5.0]);
+            assert_eq!(layout.moved(&image, 0, 0, true), [5.0, 4.0, 3.0, 2.0, 1.0, 10.0, 9.0, 8.0, 7.0, 6.0]);
+            assert_eq!(layout.moved(&image, 1, -1, false), [6.0, 6.0, 7.0, 8.0, 9.0, 6.0, 6.0, 7.0, 8.0, 9.0]);
         }
     }
 
