@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use fewbits_engine::simplify::{SimplifyOptions, lower_for_quantization, simplify};
 use fewbits_graph::{DType, Graph, Op, Tensor};
 use fewbits_quantize::{
-    ActivationBits, Calibrator, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, check_weights,
-    equalize, layers_without_blocks, learn_rounding, lower, pack_weights, quantize_dynamic, quantize_float16,
-    quantize_int8, quantize_weight_only, smooth,
+    ActivationBits, Format, IoType, Mode, Recipe, Statistics, WeightBits, WeightRounding, layers_without_blocks,
+    pack_weights,
 };
-use fewbits_report::{Latency, Overflow, Quantize};
+use fewbits_report::{Latency, Quantize};
 
 use crate::export::header_path;
 use crate::measure::accuracy::{Measured, evaluate};
@@ -24,7 +22,7 @@ use crate::search::{Allowed, Chosen, Found, Resources, classifies, search};
 use crate::synthetic::synthesise;
 use crate::verdict::{give_up, judge};
 use crate::{
-    DataOptions, Error, Model, ModelData, Progress, Repeat, Result, RunOptions, c_name, fix_input_shapes, is_c,
+    DataOptions, Error, Job, Model, ModelData, Progress, Repeat, Result, RunOptions, c_name, fix_input_shapes, is_c,
     model_format, read_model, run_shapes, size_on_disk, synthetic_inputs, time_runs,
 };
 
@@ -214,156 +212,6 @@ pub fn check_output(model: &Path, output: &Path) -> Result<Format> {
     Ok(format)
 }
 
-/// A float model ready to be quantized for a format.
-#[derive(Clone, Debug)]
-pub struct Job {
-    path: PathBuf,
-    graph: Graph,
-    mode: Mode,
-    format: Format,
-}
-
-impl Job {
-    /// Checks and simplifies a float graph; `path` is its name in messages.
-    ///
-    /// # Errors
-    /// A model that is quantized already, holds NaN or infinite weights, or is inconsistent.
-    pub fn new(graph: Graph, path: &Path, mode: Mode, format: Format) -> Result<Job> {
-        if let Some(value) = graph.values.iter().find(|v| v.quant.is_some()) {
-            let what = format!(
-                "the model is quantized already (`{}` is {}); quantize the float model it was made from",
-                value.name, value.dtype
-            );
-            return Err(Error::model(path, what));
-        }
-        check_weights(&graph).map_err(Error::quantize(path))?;
-        let mut graph = simplify(graph, &SimplifyOptions::default()).map_err(Error::engine(path))?;
-        // Folding may divide by a variance of zero.
-        check_weights(&graph).map_err(Error::quantize(path))?;
-        if mode == Mode::Int8 {
-            graph = lower_for_quantization(graph).map_err(Error::engine(path))?;
-            graph = lower(graph, format).map_err(Error::quantize(path))?;
-        }
-        Ok(Job { path: path.to_owned(), graph, mode, format })
-    }
-
-    /// The float graph that will be quantized.
-    pub fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
-    /// The model's name in messages.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The format whose rules the result follows.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
-    /// Runs all samples and gathers what ranges are chosen from, and how many images were left out.
-    ///
-    /// # Errors
-    /// Data that cannot be read, activations that become NaN or infinite.
-    pub fn calibrate(
-        &self,
-        data: &ModelData,
-        threads: usize,
-        progress: &mut dyn Progress,
-    ) -> Result<(Statistics, usize)> {
-        let mut calibrator = Calibrator::new(&self.graph, threads).map_err(Error::quantize(&self.path))?;
-        let mut batches = data.batches(threads)?;
-        progress.start("calibrating", data.runs());
-        for batch in batches.by_ref() {
-            calibrator.add(&batch?.inputs).map_err(Error::quantize(&self.path))?;
-            progress.advance();
-        }
-        progress.finish();
-        let statistics = calibrator.finish().map_err(Error::quantize(&self.path))?;
-        Ok((statistics, batches.skipped().len()))
-    }
-
-    /// Moves ranges between layers as `recipe` says: by weights alone, or by what calibration with `data`
-    /// shows. The function stays. Returns whether the graph changed.
-    ///
-    /// # Errors
-    /// As [`calibrate`](Self::calibrate).
-    pub fn equalize(
-        &mut self,
-        recipe: &Recipe,
-        data: Option<&ModelData>,
-        threads: usize,
-        progress: &mut dyn Progress,
-    ) -> Result<bool> {
-        let smooths = recipe.smooth && data.is_some();
-        if !(recipe.equalize || smooths) {
-            return Ok(false);
-        }
-        let error = Error::quantize(&self.path);
-        let statistics = data.map(|data| self.calibrate(data, threads, progress)).transpose()?.map(|(s, _)| s);
-        let mut graph = match recipe.equalize {
-            true => equalize(&self.graph, statistics.as_ref(), recipe).map_err(&error)?,
-            false => self.graph.clone(),
-        };
-        if let Some(statistics) = statistics.filter(|_| smooths) {
-            // Layer normalisations and convolutions never share an edge: these statistics still hold.
-            graph = smooth(&graph, &statistics).map_err(&error)?;
-        }
-        Ok(std::mem::replace(&mut self.graph, graph) != self.graph)
-    }
-
-    /// Learns the rounding of a graph's weights, once [`quantize`](Self::quantize) made it, from
-    /// `data`. All of its samples are held in memory.
-    ///
-    /// # Errors
-    /// Data that cannot be read.
-    pub fn learn(
-        &self,
-        quantized: &mut Graph,
-        data: &ModelData,
-        recipe: &Recipe,
-        threads: usize,
-        progress: &mut dyn Progress,
-    ) -> Result<()> {
-        let samples = data.batches(threads)?.map(|batch| Ok(batch?.inputs)).collect::<Result<Vec<_>>>()?;
-        let mut advance = |done: usize, all: usize| match done {
-            0 => progress.start("learning", all),
-            _ => progress.advance(),
-        };
-        learn_rounding(&self.graph, quantized, &samples, recipe, threads, &mut advance)
-            .map_err(Error::quantize(&self.path))?;
-        progress.finish();
-        Ok(())
-    }
-
-    /// Gives the graph narrower types. `statistics` are needed in int8 mode; in the others they
-    /// correct biases.
-    ///
-    /// # Errors
-    /// A recipe that does not fit the graph.
-    pub fn quantize(&self, recipe: &Recipe, statistics: Option<&Statistics>) -> Result<(Graph, Vec<Overflow>)> {
-        let error = Error::quantize(&self.path);
-        match self.mode {
-            Mode::Int8 => {
-                let empty = Statistics::default();
-                let graph = quantize_int8(&self.graph, statistics.unwrap_or(&empty), recipe, self.format);
-                Ok((graph.map_err(error)?, Vec::new()))
-            }
-            Mode::WeightOnly => {
-                let graph = quantize_weight_only(&self.graph, statistics, recipe, self.format);
-                Ok((graph.map_err(error)?, Vec::new()))
-            }
-            Mode::Dynamic => Ok((quantize_dynamic(&self.graph, statistics, recipe).map_err(error)?, Vec::new())),
-            Mode::Float16 => {
-                let halves = quantize_float16(&self.graph, statistics, recipe).map_err(error)?;
-                let overflow = |(tensor, elements)| Overflow { tensor, elements: elements as u64 };
-                Ok((halves.graph, halves.overflows.into_iter().map(overflow).collect()))
-            }
-        }
-    }
-}
-
 /// Quantizes a model file, writes the result and its recipe, and measures what it cost.
 ///
 /// Nothing is written unless everything before succeeded. The measurements are those of the file
@@ -388,7 +236,7 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
         }
         None => None,
     };
-    let float = (recipe.equalize || recipe.smooth).then(|| job.graph.clone());
+    let float = (recipe.equalize || recipe.smooth).then(|| job.graph().clone());
     // The other modes choose no ranges, but a bias can be corrected with what samples show.
     let learns = recipe.weight_rounding == WeightRounding::Learned;
     let useful = recipe.bias_correction || learns || options.max_drop.is_some();
@@ -431,8 +279,8 @@ pub fn quantize_file(options: &QuantizeOptions, progress: &mut dyn Progress) -> 
     report.ratio = written.bytes as f64 / bytes_before as f64;
     report.notes.extend(data.notes.iter().cloned().chain(islands).chain(stored));
     // What the result is measured against is the model as it was.
-    job.graph = float.unwrap_or(job.graph);
-    measure(&job, written.graph, made.measured, &data, options, &mut report, progress)?;
+    let reference = float.as_ref().unwrap_or(job.graph());
+    measure(reference, written.graph, made.measured, &data, options, &mut report, progress)?;
     judge(&mut report);
     Ok(report)
 }
@@ -557,7 +405,7 @@ pub(crate) fn mode_name(mode: Mode) -> &'static str {
 }
 
 fn measure(
-    job: &Job,
+    reference: &Graph,
     after: Graph,
     known: Option<Measured>,
     data: &Samples,
@@ -566,7 +414,7 @@ fn measure(
     progress: &mut dyn Progress,
 ) -> Result<()> {
     let run = |threads| RunOptions { threads, ..RunOptions::default() };
-    let mut before = Model::simplified(job.graph.clone(), &options.model, &run(options.threads))?;
+    let mut before = Model::simplified(reference.clone(), &options.model, &run(options.threads))?;
     let mut model = Model::new(after, &options.output, &run(options.threads))?;
     if let Some(samples) = &data.measured {
         let measured = match known {
@@ -582,7 +430,7 @@ fn measure(
         (report.agreement, report.sqnr_db, report.cosine) = (result.agreement, result.sqnr_db, result.cosine);
         (report.top1_before, report.top1_after) = (measured.reference_top1, result.top1);
         report.skipped += result.skipped;
-        let metric = options.metric.unwrap_or_else(|| measured.paired.natural(classifies(&job.graph)));
+        let metric = options.metric.unwrap_or_else(|| measured.paired.natural(classifies(reference)));
         if let Some(Loss { points, interval }) = measured.paired.loss(metric) {
             report.metric = Some(metric.name().to_owned());
             report.drop_points = Some(points).filter(|p| p.is_finite());
@@ -592,24 +440,24 @@ fn measure(
     let inputs = match &data.measured {
         Some(samples) => first_inputs(samples)?,
         None => {
-            let (shapes, chosen) = run_shapes(&job.graph, None);
+            let (shapes, chosen) = run_shapes(reference, None);
             if !chosen.is_empty() {
                 let what = format!("latency was measured with {} (--input-shape fixes others)", chosen.join(", "));
                 report.notes.push(what);
             }
-            synthetic_inputs(&job.graph, &shapes)
+            synthetic_inputs(reference, &shapes)
         }
     };
     if options.latency_threads != options.threads {
         let run = run(options.latency_threads);
-        before = Model::simplified(job.graph.clone(), &options.model, &run)?;
+        before = Model::simplified(reference.clone(), &options.model, &run)?;
         model = Model::simplified(model.graph().clone(), &options.output, &run)?;
     }
     report.threads = match options.latency_threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
-    let adapted = crate::adapt_inputs(&inputs, &job.graph, model.graph()).unwrap_or_else(|| inputs.clone());
+    let adapted = crate::adapt_inputs(&inputs, reference, model.graph()).unwrap_or_else(|| inputs.clone());
     report.latency_before_ms = median_ms(&mut before, &inputs)?;
     report.latency_after_ms = median_ms(&mut model, &adapted)?;
     Ok(())

@@ -1,29 +1,20 @@
 //! Numbers that depend on nothing but what they are for.
 
-/// SplitMix64 (Steele, Lea & Flood 2014), keyed by a list of numbers: training draws each batch's
-/// from (seed, purpose, step), so that a resumed run needs no state of a generator.
-pub(super) struct Random(u64);
+use crate::shapes::SplitMix;
+
+/// A generator keyed by a list of numbers: training draws each batch's from (seed, purpose, step), so
+/// that a resumed run needs no state of a generator.
+pub(super) struct Random(SplitMix);
 
 impl Random {
     pub(super) fn new(key: &[u64]) -> Random {
-        let mut random = Random(0x6665_7762_6974_7321);
-        for part in key {
-            random.0 ^= part.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            random.0 = random.bits();
-        }
-        random
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let fold = |state: u64, part: &u64| SplitMix(state ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next();
+        Random(SplitMix(key.iter().fold(0x6665_7762_6974_7321, fold)))
     }
 
     /// Uniform in `[0, 1)`.
     fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        (self.0.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Uniform in `[−1, 1)`.
