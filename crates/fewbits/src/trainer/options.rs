@@ -134,10 +134,11 @@ impl TrainOptions {
     pub(super) fn request(&self) -> String {
         let recipe = self.recipe.to_toml().replace('\n', "; ");
         format!(
-            "{} on {} ({:?}), {recipe}samples {}, float {}, ranges {}, {:?} T={}, {} epochs of {:?} steps of {}, rate {} {:?} warm-up {}, {:?}, decay {}, clip {:?}, average {:?}, {:?}, seed {}",
+            "{} on {} ({:?}, measured on {:?}), {recipe}samples {}, float {}, ranges {}, {:?} T={}, {} epochs of {:?} steps of {}, rate {} {:?} warm-up {}, {:?}, decay {}, clip {:?}, average {:?}, {:?}, seed {}",
             self.model.display(),
             self.data.display(),
             self.data_options,
+            self.eval,
             self.samples,
             self.float,
             self.learn_ranges,
